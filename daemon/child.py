@@ -1,0 +1,142 @@
+"""The resident side of the model process: start it when needed, ask, listen, end it. Never imports torch."""
+
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel
+
+from daemon.errors import FullError, ModelTaskError, ReflexdError
+from daemon.protocol import Progress
+
+Report = TypeVar("Report", bound=BaseModel)
+OnProgress = Callable[[Progress], None]
+
+
+def ignore_progress(_: Progress) -> None:
+    """Says nothing."""
+
+
+class ModelProcess:
+    """A model process that starts with the first request and ends with the `with` block.
+
+    `inherit` are file descriptors it keeps open: the work lock, so that the lock lives as long as either process.
+    """
+
+    def __init__(self, log: Path, *, nice: int = 0, inherit: tuple[int, ...] = ()) -> None:
+        self._log = log
+        self._nice = nice
+        self._inherit = inherit
+        self._process: subprocess.Popen[bytes] | None = None
+        self._buffer = b""
+
+    def __enter__(self) -> "ModelProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the process, whatever it is doing."""
+        process, self._process, self._buffer = self._process, None, b""
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe:
+                pipe.close()
+
+    def ask(
+        self,
+        operation: str,
+        request: BaseModel,
+        report: type[Report],
+        *,
+        on_progress: OnProgress = ignore_progress,
+        on_milestone: Callable[[int], None] = lambda _: None,
+        beat: Callable[[], None] = lambda: None,
+        beat_every_s: float = 1.0,
+    ) -> Report:
+        """Send one request and wait for its report; `beat` is called at least every `beat_every_s` seconds.
+
+        Raises:
+            ModelTaskError: The process died (its last words are in the log) or reported a fault.
+            ReflexdError: The request itself was bad; `exit_code` is the one the process gave.
+        """
+        self._send(orjson.dumps({"op": operation, "request": request.model_dump(mode="json")}) + b"\n")
+        while True:
+            line = self._next_line(beat_every_s)
+            beat()
+            if line is None:
+                continue
+            ((kind, body),) = orjson.loads(line).items()
+            if kind == "report":
+                return report.model_validate(body)
+            if kind == "error":
+                raise _as_error(body, self._log)
+            if kind == "milestone":
+                on_milestone(body["milestone"])
+            else:
+                on_progress(Progress.model_validate(body))
+
+    def _send(self, line: bytes) -> None:
+        if self._process is None:
+            self._process = self._start()
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._died() from None
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "daemon.model_process", "--nice", str(self._nice)]
+        try:
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            with self._log.open("wb") as log:
+                return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, pass_fds=self._inherit
+                )
+        except OSError as error:
+            raise FullError(
+                f"{self._log}: cannot start the model process: {error.strerror}; check the folder"
+            ) from None
+
+    def _next_line(self, timeout_s: float) -> bytes | None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        descriptor = self._process.stdout.fileno()
+        while b"\n" not in self._buffer:
+            ready, _, _ = select.select([descriptor], [], [], timeout_s)
+            if not ready:
+                return None
+            chunk = os.read(descriptor, 1 << 16)
+            if not chunk:
+                raise self._died()
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def _died(self) -> ModelTaskError:
+        process = self._process
+        code = process.wait() if process else None
+        self.stop()
+        return ModelTaskError(f"the model process ended with status {code}; its last words are in {self._log}")
+
+
+def _as_error(body: dict[str, Any], log: Path) -> ReflexdError:
+    code = int(body["exit_code"])
+    for kind in _tree(ReflexdError):
+        if kind.exit_code == code and kind is not ReflexdError:
+            return kind(body["message"])
+    return ModelTaskError(f"{body['message']}; the whole story is in {log}")
+
+
+def _tree(root: type[ReflexdError]) -> list[type[ReflexdError]]:
+    return [root, *(kind for child in root.__subclasses__() for kind in _tree(child) if kind is not ModelTaskError)]

@@ -1,0 +1,136 @@
+"""Looking: what is known, and where everything stands. Reads the store's views; works with the daemon stopped."""
+
+import click
+
+from daemon.commands.opened import reading
+from daemon.commands.output import json_option, print_fields, print_json, print_rows
+from daemon.errors import UsageError
+
+
+@click.command()
+@json_option
+@click.pass_context
+def behaviours(ctx: click.Context, as_json: bool) -> None:
+    """List behaviours: evidence, newest vector, effect, what is served, what lives in the weights."""
+    with reading(ctx) as reader:
+        rows = reader.rows("SELECT * FROM behaviours")
+    print_rows(rows, as_json, empty="no behaviours yet; `reflexd source add` and `reflexd once` find them")
+
+
+@click.command()
+@click.argument("behaviour")
+@click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Only one side of the split.")
+@json_option
+@click.pass_context
+def pairs(ctx: click.Context, behaviour: str, split: str | None, as_json: bool) -> None:
+    """List the contrastive pairs of BEHAVIOUR, with where both sides come from."""
+    with reading(ctx) as reader:
+        _known(reader.rows("SELECT name FROM behaviour"), behaviour)
+        rows = reader.rows(
+            "SELECT * FROM pairs WHERE behaviour = ? AND (? IS NULL OR split = ?)", (behaviour, split, split)
+        )
+    print_rows(rows, as_json, empty=f"{behaviour}: no pairs yet; `reflexd once --until mine` looks for them")
+
+
+def _known(rows: list[dict[str, object]], name: str) -> None:
+    names = sorted(str(row["name"]) for row in rows)
+    if name not in names:
+        raise UsageError(f"{name}: no such behaviour; known are: {', '.join(names) or 'none yet'}")
+
+
+@click.command()
+@click.argument("behaviour", required=False)
+@json_option
+@click.pass_context
+def vectors(ctx: click.Context, behaviour: str | None, as_json: bool) -> None:
+    """List vector versions, of BEHAVIOUR or of all."""
+    with reading(ctx) as reader:
+        rows = reader.rows("SELECT * FROM vectors WHERE ? IS NULL OR behaviour = ?", (behaviour, behaviour))
+    print_rows(rows, as_json, empty="no vectors yet; `reflexd once` extracts them")
+
+
+@click.command()
+@click.argument("vector")
+@json_option
+@click.pass_context
+def show(ctx: click.Context, vector: str, as_json: bool) -> None:
+    """Show one version, VECTOR as in `listening@3`: lineage, proof, job."""
+    import orjson
+
+    with reading(ctx) as reader:
+        found = reader.rows("SELECT * FROM vectors WHERE vector = ?", (vector,))
+        if not found:
+            known = ", ".join(str(row["vector"]) for row in reader.rows("SELECT vector FROM vectors"))
+            raise UsageError(f"{vector}: no such version; known are: {known or 'none yet'}")
+        (identity,) = reader.rows(
+            "SELECT v.*, n.report FROM vector_version v LEFT JOIN verification n ON n.vector_id = v.id "
+            "WHERE v.behaviour || '@' || v.version = ?",
+            (vector,),
+        )
+        jobs = reader.rows("SELECT * FROM queue WHERE vector = ?", (vector,))
+    lineage = orjson.loads(str(identity.pop("lineage") or "{}"))
+    report = orjson.loads(str(identity.pop("report") or "null"))
+    if as_json:
+        print_json({**identity, "lineage": lineage, "verification": report, "jobs": jobs})
+        return
+    print_fields(
+        {**found[0], "pairs_digest": identity["pairs_digest"], "model_digest": identity["model_digest"]}, False
+    )
+    if report:
+        click.echo("\nproof, on directions never used for extraction")
+        print_fields(_proof(report), False)
+    if jobs:
+        click.echo("\ntraining")
+        print_rows(jobs, False, empty="")
+
+
+def _proof(report: dict[str, object]) -> dict[str, object]:
+    named = (
+        "verdict",
+        "reason",
+        "effect",
+        "effect_interval",
+        "base_gap",
+        "steered_gap",
+        "steerability",
+        "anti_steerable",
+    )
+    nulls = report.get("nulls") or []
+    assert isinstance(nulls, list)
+    side = report.get("side_effects") or {}
+    assert isinstance(side, dict)
+    fields = {name: report.get(name) for name in named}
+    fields["strongest baseline"] = max((null["effect"] for null in nulls), default=None)
+    fields["baselines"] = len(nulls)
+    return fields | {f"neutral {name}": value for name, value in side.items()}
+
+
+@click.command()
+@click.argument("behaviour", required=False)
+@json_option
+@click.pass_context
+def history(ctx: click.Context, behaviour: str | None, as_json: bool) -> None:
+    """Tell what happened, oldest first, to BEHAVIOUR or to everything."""
+    with reading(ctx) as reader:
+        rows = reader.rows("SELECT * FROM history WHERE ? IS NULL OR subject LIKE ? || '%'", (behaviour, behaviour))
+    print_rows(rows, as_json, empty="nothing has happened yet")
+
+
+@click.command()
+@json_option
+@click.pass_context
+def queue(ctx: click.Context, as_json: bool) -> None:
+    """Show the training queue."""
+    with reading(ctx) as reader:
+        rows = reader.rows("SELECT * FROM queue")
+    print_rows(rows, as_json, empty="the training queue is empty")
+
+
+@click.command()
+@json_option
+@click.pass_context
+def active(ctx: click.Context, as_json: bool) -> None:
+    """Show what is served now, for the current weights."""
+    with reading(ctx) as reader:
+        rows = reader.rows("SELECT * FROM serving")
+    print_rows(rows, as_json, empty="nothing is served: no verified vector, or all of them live in the weights already")

@@ -1,0 +1,149 @@
+"""Without a store: outcomes of one source, vectors of one pairs file, the proof of one vector file."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from daemon.commands.output import json_option, print_fields, print_json, print_rows
+from daemon.commands.setup import models_folder
+from daemon.errors import DataError, NoInputError
+
+if TYPE_CHECKING:
+    from daemon.child import ModelProcess
+    from daemon.progress import Display
+    from graph.schema import Pair
+
+EXISTING = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("kind")
+@click.argument("path", type=EXISTING)
+@json_option
+def mine(kind: str, path: Path, as_json: bool) -> None:
+    """Show the outcomes in PATH, one source of KIND, without a store."""
+    from graph.outcomes import mine_outcomes
+
+    rows = [outcome.model_dump(mode="json") for outcome in mine_outcomes(kind, path)]
+    print_rows(rows, as_json, empty=f"{path}: no outcomes")
+
+
+@contextmanager
+def _model_process(quiet: bool) -> Iterator[tuple["ModelProcess", "Display"]]:
+    """A model process of one command's own; its log survives only when it failed."""
+    from daemon.child import ModelProcess
+    from daemon.errors import ModelTaskError
+    from daemon.progress import display
+
+    log = Path(tempfile.mkdtemp(prefix="reflexd-")) / "model-process.log"
+    with display(quiet) as shown, ModelProcess(log) as process:
+        try:
+            yield process, shown
+        except ModelTaskError:
+            raise
+        except BaseException:
+            _forget(log)
+            raise
+        _forget(log)
+
+
+def _forget(log: Path) -> None:
+    log.unlink(missing_ok=True)
+    log.parent.rmdir()
+
+
+@click.command()
+@click.option("--pairs", "pairs_file", type=EXISTING, required=True, help="JSON Lines; docs/formats.md.")
+@click.option("--model", "spec", required=True, help="A folder, or what `reflexd model add` provided.")
+@click.option("--out", type=EXISTING, required=True, help="The vector file to write (safetensors).")
+@click.option(
+    "--aggregator",
+    type=click.Choice(["mean_difference", "pca", "logistic"]),
+    default="mean_difference",
+    show_default=True,
+)
+@click.option("--threads", type=int, default=0, help="torch threads; 0 = one a core.")
+@json_option
+@click.pass_context
+def extract(
+    ctx: click.Context, pairs_file: Path, spec: str, out: Path, aggregator: str, threads: int, as_json: bool
+) -> None:
+    """Extract a vector for every layer from all pairs in a file."""
+    from graph.mining import read_pairs_file
+
+    from daemon.models import resolve
+    from daemon.protocol import ExtractReport, ExtractRequest
+
+    found = _one_behaviour(read_pairs_file(pairs_file), pairs_file)
+    request = ExtractRequest.model_validate(
+        {
+            "model": resolve(spec, models_folder(ctx)),
+            "pairs": found,
+            "out": out.absolute(),
+            "behaviour": found[0].behaviour,
+            "aggregator": aggregator,
+            "threads": threads,
+        }
+    )
+    with _model_process(as_json) as (process, shown):
+        report = process.ask("extract", request, ExtractReport, on_progress=shown.on_progress)
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+        return
+    click.echo(
+        f"{out}: {report.n_layers} layers of {report.hidden_size}, from {report.n_pairs} pairs, {report.seconds:.1f} s"
+    )
+    best = max(report.layers, key=lambda layer: layer.coherence)
+    click.echo(
+        f"most coherent at layer {best.layer}: mean cosine of pair differences to the vector {best.coherence:.2f}"
+    )
+
+
+def _one_behaviour(found: list["Pair"], path: Path) -> tuple["Pair", ...]:
+    names = sorted({pair.behaviour for pair in found})
+    if not found:
+        raise DataError(f"{path}: no pairs in it; docs/formats.md shows the format")
+    if len(names) > 1:
+        raise DataError(f"{path}: pairs of {len(names)} behaviours ({', '.join(names)}); one file, one behaviour")
+    return tuple(found)
+
+
+@click.command()
+@click.option("--vector", type=EXISTING, required=True, help="A vector file.")
+@click.option(
+    "--pairs",
+    "pairs_file",
+    type=EXISTING,
+    required=True,
+    help="Pairs; those the vector was extracted from are left out.",
+)
+@click.option("--model", "spec", required=True, help="A folder, or what `reflexd model add` provided.")
+@click.option("--threads", type=int, default=0, help="torch threads; 0 = one a core.")
+@json_option
+@click.pass_context
+def evaluate(ctx: click.Context, vector: Path, pairs_file: Path, spec: str, threads: int, as_json: bool) -> None:
+    """Prove a vector, or refuse it with the reason, on pairs of groups it was not extracted from."""
+    from graph.mining import read_pairs_file
+
+    from daemon.models import resolve
+    from daemon.offline import held_out_request
+    from daemon.protocol import VerifyReport
+
+    if not vector.is_file():
+        raise NoInputError(f"{vector}: no such vector file; `reflexd extract` makes one")
+    found = list(_one_behaviour(read_pairs_file(pairs_file), pairs_file))
+    request = held_out_request(resolve(spec, models_folder(ctx)), vector.absolute(), found, pairs_file, threads)
+    with _model_process(as_json) as (process, shown):
+        report = process.ask("verify", request, VerifyReport, on_progress=shown.on_progress)
+    body = report.model_dump(mode="json")
+    if as_json:
+        print_json(body)
+    else:
+        print_fields(
+            {name: value for name, value in body.items() if name not in {"nulls", "dose_curve", "side_effects"}}, False
+        )
+    ctx.exit(0 if report.verdict == "verified" else 1)

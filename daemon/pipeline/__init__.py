@@ -1,0 +1,28 @@
+"""The stages, each a plain function of a context: claim one unit from the store, do it, commit.
+
+    watch ─▶ mine ─▶ extract ─▶ verify ─▶ promote ─▶ train ─▶ retire
+     cursor   pairs    version    numbers    job       checkpoint + gates
+
+Every stage may be killed at any instruction and run again: what it finds in the store is all it knows. `retire` is no
+code of its own: the database retires a vector in the transaction that records its training.
+"""
+
+from daemon.pipeline.context import Context
+from daemon.pipeline.extract import extract
+from daemon.pipeline.mine import mine
+from daemon.pipeline.promote import promote
+from daemon.pipeline.publish import publish
+from daemon.pipeline.train import rescue, train
+from daemon.pipeline.verify import verify
+from daemon.pipeline.watch import watch
+
+STAGES = {
+    "watch": watch,
+    "mine": mine,
+    "extract": extract,
+    "verify": verify,
+    "promote": promote,
+    "train": train,
+}
+
+__all__ = ["STAGES", "Context", "extract", "mine", "promote", "publish", "rescue", "train", "verify", "watch"]

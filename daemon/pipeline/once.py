@@ -1,0 +1,29 @@
+"""Every stage once, in order, each until it finds nothing more to do. Needs no scheduler."""
+
+from daemon.pipeline import STAGES, Context, publish, rescue
+
+_REPEATS = 1000  # more units than one run can hold; a stage that never says "nothing left" is a fault
+
+
+def run_once(ctx: Context, until: str = "train") -> None:
+    """Run the stages up to and including `until`, then bring the manifests in line."""
+    rescue(ctx)
+    bring_manifests_in_line(ctx)
+    for name in list(STAGES)[: list(STAGES).index(until) + 1]:
+        run_stage(ctx, name)
+
+
+def run_stage(ctx: Context, name: str) -> None:
+    """Run one stage until nothing is left for it; manifests follow every unit."""
+    single = name in {"watch", "mine"}
+    for _ in range(_REPEATS):
+        if ctx.stopping() or not STAGES[name](ctx):
+            return
+        bring_manifests_in_line(ctx)
+        if single:
+            return
+
+
+def bring_manifests_in_line(ctx: Context) -> None:
+    """Write each model's manifest if the store says something else than it does."""
+    publish(ctx.store, ctx.home, ctx.settings.serving.max_relative_dose)

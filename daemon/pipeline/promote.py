@@ -1,0 +1,84 @@
+"""promote: a behaviour whose last verified versions agree, over enough sessions and days, enters the training queue."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Connection
+from store.evidence import episode_days
+from store.jobs import list_jobs
+from store.vectors import VectorRow, in_state, last_verified, load_blob, vector_pairs
+from store.vectors import promote as enqueue
+
+from daemon.pipeline.context import Context
+from daemon.settings import PromotionSettings
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One thing that stability asks for, and how it stands."""
+
+    name: str
+    value: float
+    bar: float
+
+    @property
+    def met(self) -> bool:
+        """Whether it stands."""
+        return self.value >= self.bar
+
+
+def promote(ctx: Context) -> bool:
+    """Queue one stable vector for training. False when none is stable and unqueued."""
+    with ctx.store.write() as conn:
+        for vector in _newest_verified(conn):
+            if any(job.vector_id == vector.id for job in list_jobs(conn)):
+                continue  # it had its turn; `reflexd retry` gives it another
+            missing = [c for c in conditions(conn, vector, ctx.settings.promotion) if not c.met]
+            if missing:
+                ctx.say(
+                    f"{vector.name}: not stable yet: "
+                    + ", ".join(f"{c.name} {c.value:g} of {c.bar:g}" for c in missing)
+                )
+                continue
+            state = "queued" if ctx.settings.training.approval == "auto" else "awaiting_approval"
+            job = enqueue(conn, vector.id, state, ctx.settings.training.max_attempts, ctx.now())
+            hint = f"; `reflexd approve {job}` lets it train" if state == "awaiting_approval" else ""
+            ctx.say(f"{vector.name}: promoted, job {job} {state.replace('_', ' ')}{hint}")
+            return True
+    return False
+
+
+def _newest_verified(conn: Connection) -> list[VectorRow]:
+    newest: dict[tuple[str, str], VectorRow] = {}
+    for vector in in_state(conn, "verified"):
+        newest[vector.behaviour, vector.root_digest] = vector
+    return sorted(newest.values(), key=lambda vector: vector.id)
+
+
+def conditions(conn: Connection, vector: VectorRow, settings: PromotionSettings) -> list[Condition]:
+    """Everything that stability asks of `vector`, met or not."""
+    last = last_verified(conn, vector.behaviour, vector.root_digest, settings.versions)
+    pairs = vector_pairs(conn, vector.id)
+    sessions = {pair.group for pair in pairs}
+    days = episode_days(conn, [episode for pair in pairs for episode in pair.episodes])
+    return [
+        Condition("verified versions", len(last), settings.versions),
+        Condition("sessions", len(sessions), settings.min_sessions),
+        Condition("days", len(days), settings.min_days),
+        Condition("cosine between versions", _agreement(conn, vector, last), settings.min_cosine),
+        Condition("effect above zero in each version", min((v.effect_low or 0.0 for v in last), default=0.0), 0.0),
+    ]
+
+
+def _agreement(conn: Connection, vector: VectorRow, last: list[VectorRow]) -> float:
+    """The least cosine of `vector` to the other last versions at its layer; 1 when there is no other."""
+    own = _row(conn, vector, vector.layer or 0)
+    others = [_row(conn, other, vector.layer or 0) for other in last if other.id != vector.id]
+    return min((float(own @ other / (np.linalg.norm(own) * np.linalg.norm(other))) for other in others), default=1.0)
+
+
+def _row(conn: Connection, vector: VectorRow, layer: int) -> npt.NDArray[np.float64]:
+    assert vector.blob_sha256 is not None
+    n_layers, dim, data = load_blob(conn, vector.blob_sha256)
+    return np.frombuffer(data, dtype="<f4").reshape(n_layers, dim)[layer].astype(np.float64)

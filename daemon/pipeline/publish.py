@@ -1,0 +1,44 @@
+"""publish: bring each model's manifest in line with the store. Derived, idempotent, run after every change.
+
+The manifest of trained weights no longer lists the vectors that live in them; the manifest of the weights before keeps
+them, so that a server which still runs the old weights has no gap.
+"""
+
+from store.engine import Store
+from store.models import ModelRow, list_models
+from store.served import ServedRow, served
+from store.vectors import load_blob, retired_into
+
+from daemon.home import Home
+from daemon.serving.manifest import ManifestModel, VectorEntry, publish_manifest
+from daemon.serving.vector_bytes import served_vector_bytes
+
+
+def publish(store: Store, home: Home, max_relative_dose: float) -> None:
+    """Write every manifest whose content changed."""
+    with store.read() as conn:
+        models = list_models(conn)
+        rows = served(conn)
+        gone = {model.digest: retired_into(conn, model.digest) for model in models}
+        blobs = {row.sha256: load_blob(conn, row.sha256) for row in rows}
+    for model in models:
+        mine = [row for row in rows if row.root_digest == model.root_digest and row.vector_id not in gone[model.digest]]
+        files = {row.vector_id: served_vector_bytes(*blobs[row.sha256], row, model) for row in mine}
+        entries = [_entry(row, files[row.vector_id][0]) for row in mine]
+        publish_manifest(home.registry, _model(model), entries, max_relative_dose, dict(files.values()))
+
+
+def _model(row: ModelRow) -> ManifestModel:
+    return ManifestModel(
+        name=row.name,
+        hidden_size=row.hidden_size,
+        n_layers=row.n_layers,
+        digest=row.digest,
+        template_digest=row.template_digest,
+    )
+
+
+def _entry(row: ServedRow, sha256: str) -> VectorEntry:
+    return VectorEntry(
+        id=row.name, sha256=sha256, layers=[row.layer], dose=row.dose, coefficient=row.coefficient, enabled=row.enabled
+    )

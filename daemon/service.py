@@ -1,0 +1,146 @@
+"""The daemon: two ticks over the same plain stage functions, a main thread that waits for signals and says how it is.
+
+SIGTERM, SIGINT   stop: the running stage ends at its next beat, a training goes back to the queue uncharged, exit 0
+again             exit at once
+SIGHUP            read the configuration again; a bad one changes nothing
+"""
+
+import os
+import signal
+import threading
+from dataclasses import dataclass, field
+from types import FrameType
+
+import structlog
+from store.engine import Store
+from store.ticks import tick_failed, tick_ok
+
+from daemon import notify
+from daemon.child import ModelProcess
+from daemon.commands.opened import opened_store, work_lock
+from daemon.errors import ConfigError
+from daemon.home import Home
+from daemon.logs import configure_logs
+from daemon.pipeline import Context, rescue
+from daemon.pipeline.once import bring_manifests_in_line, run_stage
+from daemon.scheduler import Scheduler, Tick
+from daemon.settings import Settings, load_settings
+from store.clock import SystemClock
+
+LOOKING = ("watch", "mine")
+WORKING = ("extract", "verify", "promote", "train")
+_STOP_WITHIN_S = 60.0
+
+
+@dataclass
+class Service:
+    """One run of the daemon in one state folder, under the work lock `lock`."""
+
+    home: Home
+    settings: Settings
+    lock: int
+    stop: threading.Event = field(default_factory=threading.Event)
+    reload: threading.Event = field(default_factory=threading.Event)
+    turn: threading.Lock = field(default_factory=threading.Lock)
+    log: structlog.stdlib.BoundLogger = field(default_factory=structlog.get_logger)
+
+    def look(self) -> None:
+        """Read memory sources and bring pairs up to date."""
+        self._stages("look", LOOKING)
+
+    def work(self) -> None:
+        """Whatever needs the model, in a process that ends when it is done."""
+        self._stages("work", WORKING)
+
+    def _stages(self, tick: str, stages: tuple[str, ...]) -> None:
+        log = self.log.bind(tick=tick)
+        with (
+            Store.open(self.home.database, upgrade=False) as store,
+            ModelProcess(self.home.log, nice=self.settings.process.nice, inherit=(self.lock,)) as process,
+        ):
+            context = Context(self.settings, self.home, store, process, say=log.info, stopping=self.stop.is_set)
+            for name in stages:
+                run_stage(context, name)
+
+    def prepare(self) -> None:
+        """Migrate, put orphaned jobs back, bring the manifests in line: what READY=1 promises."""
+        with opened_store(self.home) as store, ModelProcess(self.home.log) as process:
+            context = Context(self.settings, self.home, store, process, say=self.log.info)
+            rescue(context)
+            bring_manifests_in_line(context)
+
+    def record(self, name: str, error: BaseException | None) -> None:
+        """Keep how a tick ended, for `reflexd status`."""
+        with Store.open(self.home.database, upgrade=False) as store, store.write() as conn:
+            now = store.clock.wall_ms()
+            if error is None:
+                tick_ok(conn, name, now)
+            else:
+                tick_failed(conn, name, f"{type(error).__name__}: {error}", now)
+        if error is not None:
+            self.log.error("tick failed", tick=name, error=str(error))
+
+    def ticks(self) -> list[Tick]:
+        """What is looked at, and how often."""
+        schedule = self.settings.schedule
+        return [
+            Tick("look", self.look, schedule.watch_s, deadline_s=600),
+            Tick("work", self.work, schedule.work_s, deadline_s=24 * 3600),
+        ]
+
+    def apply_reload(self) -> None:
+        """Read the configuration again; a bad one changes nothing."""
+        self.reload.clear()
+        try:
+            self.settings = load_settings(self.home.config)
+        except ConfigError as error:
+            self.log.error("configuration kept as it was", error=str(error))  # noqa: TRY400 - one line is enough
+            notify.send(f"STATUS=configuration refused: {error}")
+        else:
+            self.log.info("configuration read again")
+
+
+def serve_forever(home: Home) -> int:
+    """Run until told to stop. Returns the exit code."""
+    configure_logs()
+    settings = load_settings(home.config)
+    with work_lock(home) as lock:
+        service = Service(home, settings, lock)
+        _listen(service)
+        service.prepare()
+        scheduler = Scheduler(
+            service.ticks(),
+            SystemClock(),
+            on_ok=lambda name: service.record(name, None),
+            on_error=service.record,
+        )
+        scheduler.start()
+        notify.send("READY=1\nSTATUS=looking")
+        _wait(service, scheduler)
+        notify.send("STOPPING=1")
+        clean = scheduler.stop(_STOP_WITHIN_S)
+    return 0 if clean else 1
+
+
+def _listen(service: Service) -> None:
+    def asked_to_stop(_: int, __: FrameType | None) -> None:
+        if service.stop.is_set():
+            os._exit(130)
+        service.stop.set()
+
+    signal.signal(signal.SIGTERM, asked_to_stop)
+    signal.signal(signal.SIGINT, asked_to_stop)
+    signal.signal(signal.SIGHUP, lambda *_: service.reload.set())
+
+
+def _wait(service: Service, scheduler: Scheduler) -> None:
+    """Wait for a signal; ping the watchdog only while every tick is younger than its deadline."""
+    interval = notify.watchdog_interval() or 10.0
+    while not service.stop.wait(min(interval, 1.0)):
+        if service.reload.is_set():
+            service.apply_reload()
+        if scheduler.fatal.is_set():
+            service.log.error("a tick asked the process to end")
+            return
+        if scheduler.healthy():
+            notify.send("WATCHDOG=1")

@@ -1,0 +1,140 @@
+"""What can be set, with its default: reflexd.toml, then REFLEXD_* in the environment. Unknown keys are errors.
+
+A nested key is written with two underscores in the environment: REFLEXD_TRAINING__APPROVAL=auto.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from daemon.errors import ConfigError
+from daemon.home import read_toml
+from daemon.protocol import Aggregator, TrainSettings, VerifySettings
+from graph.schema import Frozen
+
+_ELSEWHERE = {"REFLEXD_CONFIG", "REFLEXD_TEST_MODEL"}
+
+
+class SourceSettings(Frozen):
+    """How memory sources are read."""
+
+    max_bytes: int = Field(default=64 * 2**20, gt=0, description="a source file larger than this is refused")
+
+
+class ExtractionSettings(Frozen):
+    """When a vector is extracted, and how."""
+
+    aggregator: Aggregator = "mean_difference"
+    min_pairs: int = Field(default=16, ge=2, description="pairs in the training split before a first extraction")
+    seed: int = 0
+
+
+class PromotionSettings(Frozen):
+    """When a verified behaviour counts as stable."""
+
+    versions: int = Field(default=2, ge=1, description="how many last verified versions must agree")
+    min_cosine: float = Field(default=0.9, ge=-1, le=1, description="cosine between them at the chosen layer")
+    min_sessions: int = Field(default=8, ge=1, description="distinct sessions among the evidence")
+    min_days: int = Field(default=3, ge=1, description="distinct days among the evidence")
+
+
+class TrainingSettings(TrainSettings):
+    """The training recipe, and who lets it start."""
+
+    approval: Literal["ask", "auto"] = "ask"
+    max_attempts: int = Field(default=3, ge=1)
+    retry_after_s: int = Field(default=300, ge=0)
+    lease_s: int = Field(default=120, ge=5)
+
+    def recipe(self) -> TrainSettings:
+        """Only what the model process needs."""
+        return TrainSettings(**{name: getattr(self, name) for name in TrainSettings.model_fields})
+
+
+class ServingSettings(Frozen):
+    """What inference servers are told."""
+
+    enable: Literal["verified", "manual"] = "verified"
+    max_relative_dose: float = Field(default=1.0, gt=0)
+
+
+class ScheduleSettings(Frozen):
+    """How often the daemon looks, in seconds."""
+
+    watch_s: float = Field(default=30, gt=0)
+    work_s: float = Field(default=60, gt=0)
+
+
+class ProcessSettings(Frozen):
+    """The process that holds the model."""
+
+    threads: int = Field(default=0, ge=0, description="torch threads; 0 = one a core")
+    nice: int = Field(default=10, ge=0, le=19)
+
+
+class BehaviourSettings(Frozen):
+    """A behaviour of the user's own; cues are regular expressions over the response."""
+
+    description: str = ""
+    positive: str = ""
+    negative: str = ""
+    positive_cues: tuple[str, ...] = ()
+    negative_cues: tuple[str, ...] = ()
+    enabled: bool = True
+
+
+class Settings(BaseSettings):
+    """The whole configuration."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix="REFLEXD_", env_nested_delimiter="__")
+
+    state_dir: str = "state"
+    model: str = "smollm2"
+    sources: SourceSettings = SourceSettings()
+    extraction: ExtractionSettings = ExtractionSettings()
+    verification: VerifySettings = VerifySettings()
+    promotion: PromotionSettings = PromotionSettings()
+    training: TrainingSettings = TrainingSettings()
+    serving: ServingSettings = ServingSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    process: ProcessSettings = ProcessSettings()
+    behaviours: dict[str, BehaviourSettings] = {}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings' signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic-settings' signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic-settings' signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, which arrives as keyword arguments."""
+        return env_settings, init_settings
+
+
+def load_settings(config: Path) -> Settings:
+    """The configuration in `config`, with the environment on top.
+
+    Raises:
+        ConfigError: A key is unknown or a value is wrong; the message names file and key.
+    """
+    _refuse_unknown_environment()
+    values: dict[str, Any] = read_toml(config)
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
+        raise ConfigError(f"{config}: {key}: {what}; docs/configuration.md lists every key") from None
+
+
+def _refuse_unknown_environment() -> None:
+    known = {f"REFLEXD_{name.upper()}" for name in Settings.model_fields} | _ELSEWHERE
+    for name in os.environ:
+        if name.startswith("REFLEXD_") and name.split("__")[0] not in known:
+            raise ConfigError(f"environment: {name}: unknown key; docs/configuration.md lists every key")
