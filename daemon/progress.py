@@ -1,7 +1,7 @@
 """Progress of long work: bars on a terminal, plain lines elsewhere."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,12 +10,26 @@ from daemon.child import OnProgress, ignore_progress
 from daemon.protocol import Progress
 
 
+class Remarks:
+    """Says each remark once: stages look again and again, and mostly find the same."""
+
+    def __init__(self, out: Callable[[str], object]) -> None:
+        self._out = out
+        self._said: set[str] = set()
+
+    def __call__(self, text: str) -> None:
+        """Say `text`, unless it was said before."""
+        if text not in self._said:
+            self._said.add(text)
+            self._out(text)
+
+
 @dataclass(frozen=True)
 class Display:
     """Where progress and remarks go."""
 
     on_progress: OnProgress
-    say: Any
+    say: Callable[[str], None]
 
 
 @dataclass
@@ -57,7 +71,7 @@ def display(quiet: bool = False) -> Iterator[Display]:
         yield Display(ignore_progress, lambda _: None)
         return
     if not sys.stdout.isatty():
-        yield Display(_Lines(), lambda text: print(text, flush=True))  # noqa: T201
+        yield Display(_Lines(), Remarks(lambda text: print(text, flush=True)))  # noqa: T201
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -71,4 +85,4 @@ def display(quiet: bool = False) -> Iterator[Display]:
         TimeElapsedColumn(),
     )
     with RichProgress(*columns, console=Console(highlight=False), transient=True) as progress:
-        yield Display(_Bars(progress), lambda text: progress.console.print(text, markup=False))
+        yield Display(_Bars(progress), Remarks(lambda text: progress.console.print(text, markup=False)))

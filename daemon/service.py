@@ -23,6 +23,7 @@ from daemon.home import Home
 from daemon.logs import configure_logs
 from daemon.pipeline import Context, rescue
 from daemon.pipeline.once import bring_manifests_in_line, run_stage
+from daemon.progress import Remarks
 from daemon.scheduler import Scheduler, Tick
 from daemon.settings import Settings, load_settings
 from store.clock import SystemClock
@@ -41,31 +42,32 @@ class Service:
     lock: int
     stop: threading.Event = field(default_factory=threading.Event)
     reload: threading.Event = field(default_factory=threading.Event)
-    turn: threading.Lock = field(default_factory=threading.Lock)
     log: structlog.stdlib.BoundLogger = field(default_factory=structlog.get_logger)
+
+    def __post_init__(self) -> None:
+        self.say = Remarks(self.log.info)
 
     def look(self) -> None:
         """Read memory sources and bring pairs up to date."""
-        self._stages("look", LOOKING)
+        self._stages(LOOKING)
 
     def work(self) -> None:
         """Whatever needs the model, in a process that ends when it is done."""
-        self._stages("work", WORKING)
+        self._stages(WORKING)
 
-    def _stages(self, tick: str, stages: tuple[str, ...]) -> None:
-        log = self.log.bind(tick=tick)
+    def _stages(self, stages: tuple[str, ...]) -> None:
         with (
             Store.open(self.home.database, upgrade=False) as store,
             ModelProcess(self.home.log, nice=self.settings.process.nice, inherit=(self.lock,)) as process,
         ):
-            context = Context(self.settings, self.home, store, process, say=log.info, stopping=self.stop.is_set)
+            context = Context(self.settings, self.home, store, process, say=self.say, stopping=self.stop.is_set)
             for name in stages:
                 run_stage(context, name)
 
     def prepare(self) -> None:
         """Migrate, put orphaned jobs back, bring the manifests in line: what READY=1 promises."""
         with opened_store(self.home) as store, ModelProcess(self.home.log) as process:
-            context = Context(self.settings, self.home, store, process, say=self.log.info)
+            context = Context(self.settings, self.home, store, process, say=self.say)
             rescue(context)
             bring_manifests_in_line(context)
 

@@ -25,6 +25,13 @@ def read_summary(home: Home) -> list[dict[str, Any]]:
         return [_row(found) for found in reader.rows(_QUERY)] or _waiting(reader)
 
 
+def read_failing_sources(home: Home) -> list[tuple[str, str, str]]:
+    """Kind, path and error of each watched source whose last reading failed; what it had said before is kept."""
+    sql = "SELECT kind, path, last_error FROM source WHERE removed_at IS NULL AND last_error IS NOT NULL ORDER BY id"
+    with open_reader(home.database) as reader:
+        return [(str(row["kind"]), str(row["path"]), str(row["last_error"])) for row in reader.rows(sql)]
+
+
 def _waiting(reader: Reader) -> list[dict[str, Any]]:
     return [
         {"behaviour": row["name"], "vector": None, "state": "no vector yet"}

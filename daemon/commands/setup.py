@@ -135,7 +135,7 @@ def _add_model(home: Home, spec: str, wheel: Path | None) -> None:
         )
         current = current_model(conn)
         if current is None or current.root_digest != digest:
-            set_current(conn, digest, now)
+            set_current(conn, digest)
     click.echo(f"model {provided.name}: {n_layers} layers of {hidden_size}, digest {digest[:12]}")
 
 

@@ -19,7 +19,7 @@ def once(ctx: click.Context, until: str, as_json: bool) -> None:
     """
     from daemon.pipeline.once import run_once
     from daemon.progress import display
-    from daemon.summary import read_summary, render_summary
+    from daemon.summary import read_failing_sources, read_summary, render_summary
 
     home = home_of(ctx)
     with display(quiet=as_json) as shown, working(home, shown.on_progress, shown.say) as context:
@@ -29,6 +29,10 @@ def once(ctx: click.Context, until: str, as_json: bool) -> None:
         print_json(summary)
     else:
         click.echo(render_summary(summary, home))
+    failing = [f"{kind} {path}: {error}" for kind, path, error in read_failing_sources(home)]
+    for line in failing:
+        click.echo(f"reflexd: source {line}", err=True)
+    ctx.exit(1 if failing else 0)
 
 
 @click.command()

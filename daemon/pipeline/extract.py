@@ -8,6 +8,7 @@ from store.models import ModelRow, get_model
 from store.vectors import VectorRow, create_candidate, find_candidate, in_state, mark_extracted, vector_pairs
 
 from daemon import __version__
+from daemon.errors import MismatchError
 from daemon.pipeline.context import Context
 from daemon.pipeline.mine import as_pair
 from daemon.protocol import ExtractReport, ExtractRequest
@@ -84,6 +85,10 @@ def _extract_one(ctx: Context, vector: VectorRow) -> None:
         **recipe,
     )
     report = ctx.ask("extract", request, ExtractReport)
+    if report.model_digest != vector.model_digest:
+        raise MismatchError(
+            f"{model.path}: its files changed since it was added as {model.name}; `reflexd model add` it again"
+        )
     matrix = _matrix(report)
     lineage = orjson.loads(vector.lineage) | {
         "seconds": round(report.seconds, 2),

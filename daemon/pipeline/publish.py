@@ -10,12 +10,17 @@ from store.served import ServedRow, served
 from store.vectors import load_blob, retired_into
 
 from daemon.home import Home
-from daemon.serving.manifest import ManifestModel, VectorEntry, publish_manifest
+from daemon.serving.manifest import ManifestModel, VectorEntry, publication_lock, publish_manifest
 from daemon.serving.vector_bytes import served_vector_bytes
 
 
 def publish(store: Store, home: Home, max_relative_dose: float) -> None:
     """Write every manifest whose content changed."""
+    with publication_lock(home.registry):
+        _publish_all(store, home, max_relative_dose)
+
+
+def _publish_all(store: Store, home: Home, max_relative_dose: float) -> None:
     with store.read() as conn:
         models = list_models(conn)
         rows = served(conn)
@@ -40,5 +45,5 @@ def _model(row: ModelRow) -> ManifestModel:
 
 def _entry(row: ServedRow, sha256: str) -> VectorEntry:
     return VectorEntry(
-        id=row.name, sha256=sha256, layers=[row.layer], dose=row.dose, coefficient=row.coefficient, enabled=row.enabled
+        id=row.name, sha256=sha256, layers=(row.layer,), dose=row.dose, coefficient=row.coefficient, enabled=row.enabled
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 from store.errors import FencedError
 from store.jobs import Claim, claim, fail, finish, heartbeat, note_milestone, release, training_jobs
 from store.jobs import rescue as put_back
-from store.models import ModelRow, current_model, get_model, list_models
-from store.vectors import VectorRow, by_id, in_state, vector_pairs
+from store.models import ModelRow, current_model, get_model
+from store.vectors import VectorRow, by_id, retired_into, vector_pairs
 
 from daemon.errors import DataError, FullError, ModelTaskError, ReflexdError
 from daemon.pipeline.context import Context, worker_name
@@ -68,7 +68,7 @@ def _ask(ctx: Context, mine: Claim) -> TrainReport:
 
     def milestone(number: int) -> None:
         with ctx.store.write() as conn:
-            note_milestone(conn, mine, number, ctx.now())
+            note_milestone(conn, mine, number)
 
     return ctx.process.ask(
         "train",
@@ -128,19 +128,9 @@ def _weights_to_train(ctx: Context, vector: VectorRow) -> ModelRow:
 def _earlier(ctx: Context, base: ModelRow) -> list[EarlierBehaviour]:
     """Behaviours that live in `base` already, with the evidence of the vectors that were trained into it."""
     with ctx.store.read() as conn:
-        ancestors = {row.job_id for row in _ancestry(list_models(conn), base) if row.job_id is not None}
-        baked = [v for v in in_state(conn, "retired") if v.job_id in ancestors]
+        baked = [by_id(conn, vector) for vector in sorted(retired_into(conn, base.digest))]
         evidence = {v.behaviour: split_pairs(vector_pairs(conn, v.id)) for v in baked}
     return [EarlierBehaviour(name=name, train=sides["train"], test=sides["test"]) for name, sides in evidence.items()]
-
-
-def _ancestry(models: list[ModelRow], leaf: ModelRow) -> list[ModelRow]:
-    """`leaf` and the weights it was trained from, newest first."""
-    by_digest = {row.digest: row for row in models}
-    line = [leaf]
-    while line[-1].parent_digest is not None:
-        line.append(by_digest[line[-1].parent_digest])
-    return line
 
 
 def _failed(ctx: Context, mine: Claim, error: ReflexdError) -> None:

@@ -1,0 +1,5 @@
+"""`python -m daemon` is `reflexd`."""
+
+from daemon.cli import main
+
+main()

@@ -1,0 +1,113 @@
+"""The bytes of one served vector: safetensors with the one layer that is added, always the same for the same vector.
+
+The registry names a file by the sha256 of its bytes, so they must not depend on chance. The safetensors library orders
+metadata at random, hence the twenty lines of writing here (format: huggingface/safetensors, README "Format"): eight
+bytes of header length, little-endian; a JSON header, padded with spaces to a multiple of eight; the tensors' bytes.
+
+Dose and switch stand in the manifest, not here: turning a vector up or off makes no new file.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from daemon.errors import DataError, MismatchError
+
+Float32 = NDArray[np.float32]
+
+
+class ServedVector(Protocol):
+    """What is asked of a row that says which vector is served."""
+
+    @property
+    def name(self) -> str:
+        """As in `listening@3`."""
+
+    @property
+    def behaviour(self) -> str:
+        """As in `listening`."""
+
+    @property
+    def layer(self) -> int:
+        """0-based block output."""
+
+
+class ServingModel(Protocol):
+    """What is asked of the model whose server will read the file."""
+
+    @property
+    def digest(self) -> str:
+        """Of the weights."""
+
+    @property
+    def template_digest(self) -> str:
+        """Of the chat template."""
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the residual stream."""
+
+
+def served_vector_bytes(
+    n_layers: int, hidden_size: int, data: bytes, row: ServedVector, model: ServingModel
+) -> tuple[str, bytes]:
+    """The file for `row`, and the sha256 of its bytes. `data` is a float32-le matrix (n_layers, hidden_size).
+
+    Raises:
+        MismatchError: The matrix was made for a model of another shape, or has no such layer.
+        DataError: Its bytes are too few or too many, or the vector is not finite.
+    """
+    if (n_layers, hidden_size) != (model.n_layers, model.hidden_size):
+        raise MismatchError(
+            f"{row.name}: {n_layers} layers of {hidden_size}, the model has {model.n_layers} of {model.hidden_size}; "
+            "withdraw it and extract it from this model"
+        )
+    if not 0 <= row.layer < n_layers:
+        raise MismatchError(f"{row.name}: layer {row.layer} is outside 0..{n_layers - 1}; verify the vector again")
+    if len(data) != 4 * n_layers * hidden_size:
+        raise DataError(f"{row.name}: {len(data)} bytes for {n_layers} × {hidden_size} float32; extract it again")
+    vector = np.frombuffer(data, dtype="<f4").reshape(n_layers, hidden_size)[row.layer]
+    if not np.isfinite(vector).all():
+        raise DataError(f"{row.name}: layer {row.layer} holds NaN or infinity; extract the vector again")
+    content = safetensors_bytes({f"layer.{row.layer}": vector}, _metadata(row, model))
+    return hashlib.sha256(content).hexdigest(), content
+
+
+def safetensors_bytes(tensors: Mapping[str, Float32], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file of float32 tensors, any shape, in the order given; metadata sorted by key."""
+    header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
+    parts: list[bytes] = []
+    offset = 0
+    for name, tensor in tensors.items():
+        part = np.ascontiguousarray(tensor, dtype="<f4").tobytes()
+        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [offset, offset + len(part)]}
+        parts.append(part)
+        offset += len(part)
+    text = orjson.dumps(header)
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + b"".join(parts)
+
+
+def _metadata(row: ServedVector, model: ServingModel) -> dict[str, str]:
+    return {
+        "format": "reflexd-served-vector",
+        "format_version": "1",
+        "id": row.name,
+        "behaviour": row.behaviour,
+        "polarity": "positive",
+        "operation": "add",
+        "site": "block_output",
+        "layer_map": "0-based block output",
+        "positions": "all_but_first",
+        "dose_unit": "median residual norm of the layer, position 0 left out",
+        "model_digest": model.digest,
+        "template_digest": model.template_digest,
+    }

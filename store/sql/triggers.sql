@@ -1,0 +1,152 @@
+-- What holds whatever program writes. Re-created after every migration. Needs SQLite 3.37 or newer.
+
+-- ---------------------------------------------------------------- the machines
+
+CREATE TRIGGER vector_born_candidate BEFORE INSERT ON vector_version WHEN NEW.state <> 'candidate'
+BEGIN SELECT RAISE(ABORT, 'a vector version begins as candidate'); END;
+
+CREATE TRIGGER vector_moves_legally BEFORE UPDATE OF state ON vector_version
+WHEN NEW.state <> OLD.state AND NOT EXISTS (SELECT 1 FROM legal_move WHERE subject = 'vector' AND was = OLD.state AND now = NEW.state)
+BEGIN SELECT RAISE(ABORT, 'illegal move of a vector version; SELECT * FROM legal_move shows the legal ones'); END;
+
+CREATE TRIGGER vector_promoted_with_job BEFORE UPDATE OF state ON vector_version
+WHEN NEW.state = 'promoted' AND OLD.state <> 'promoted' AND NOT EXISTS
+  (SELECT 1 FROM training_job WHERE vector_id = OLD.id AND state IN ('awaiting_approval', 'queued'))
+BEGIN SELECT RAISE(ABORT, 'a vector is promoted by giving it a training job'); END;
+
+CREATE TRIGGER vector_retired_with_training BEFORE UPDATE OF state ON vector_version
+WHEN NEW.state = 'retired' AND OLD.state <> 'retired' AND NOT EXISTS
+  (SELECT 1 FROM training_job WHERE vector_id = OLD.id AND state = 'trained')
+BEGIN SELECT RAISE(ABORT, 'a vector retires when its training is recorded, and not otherwise'); END;
+
+CREATE TRIGGER vector_back_without_job BEFORE UPDATE OF state ON vector_version
+WHEN NEW.state = 'verified' AND OLD.state = 'promoted' AND EXISTS
+  (SELECT 1 FROM training_job WHERE vector_id = OLD.id AND state IN ('awaiting_approval', 'queued', 'training', 'trained'))
+BEGIN SELECT RAISE(ABORT, 'its training job is still open; cancel that first'); END;
+
+CREATE TRIGGER vector_frozen BEFORE UPDATE OF id, behaviour, version, model_digest, root_digest, pairs_digest, recipe, parent_id, created_at ON vector_version
+WHEN NEW.id <> OLD.id OR NEW.behaviour <> OLD.behaviour OR NEW.version <> OLD.version OR NEW.model_digest <> OLD.model_digest
+  OR NEW.root_digest <> OLD.root_digest OR NEW.pairs_digest <> OLD.pairs_digest OR NEW.recipe <> OLD.recipe
+  OR NEW.parent_id IS NOT OLD.parent_id OR NEW.created_at <> OLD.created_at
+BEGIN SELECT RAISE(ABORT, 'a version''s identity never changes'); END;
+
+CREATE TRIGGER vector_extraction_frozen BEFORE UPDATE OF blob_sha256, lineage ON vector_version
+WHEN OLD.blob_sha256 IS NOT NULL AND (NEW.blob_sha256 IS NOT OLD.blob_sha256 OR NEW.lineage <> OLD.lineage)
+BEGIN SELECT RAISE(ABORT, 'an extracted version never changes'); END;
+
+CREATE TRIGGER vector_proof_frozen BEFORE UPDATE OF layer, dose, coefficient, effect, effect_low, effect_high ON vector_version
+WHEN OLD.effect IS NOT NULL AND (NEW.layer IS NOT OLD.layer OR NEW.dose IS NOT OLD.dose OR NEW.coefficient IS NOT OLD.coefficient
+  OR NEW.effect IS NOT OLD.effect OR NEW.effect_low IS NOT OLD.effect_low OR NEW.effect_high IS NOT OLD.effect_high)
+BEGIN SELECT RAISE(ABORT, 'a version''s proof never changes; test pairs are used once'); END;
+
+CREATE TRIGGER job_needs_verified_vector BEFORE INSERT ON training_job
+WHEN (SELECT state FROM vector_version WHERE id = NEW.vector_id) IS NOT 'verified'
+BEGIN SELECT RAISE(ABORT, 'only a verified vector enters the training queue'); END;
+
+CREATE TRIGGER job_born_waiting BEFORE INSERT ON training_job
+WHEN NEW.state NOT IN ('awaiting_approval', 'queued') OR NEW.attempt <> 0 OR NEW.lease_token <> 0
+BEGIN SELECT RAISE(ABORT, 'a training job begins as awaiting_approval or queued, untried'); END;
+
+CREATE TRIGGER job_moves_legally BEFORE UPDATE OF state ON training_job
+WHEN NEW.state <> OLD.state AND NOT EXISTS (SELECT 1 FROM legal_move WHERE subject = 'job' AND was = OLD.state AND now = NEW.state)
+BEGIN SELECT RAISE(ABORT, 'illegal move of a training job; SELECT * FROM legal_move shows the legal ones'); END;
+
+CREATE TRIGGER job_identity_frozen BEFORE UPDATE OF id, vector_id, created_at ON training_job
+WHEN NEW.id <> OLD.id OR NEW.vector_id <> OLD.vector_id OR NEW.created_at <> OLD.created_at
+BEGIN SELECT RAISE(ABORT, 'a job''s identity never changes'); END;
+
+CREATE TRIGGER job_final_frozen BEFORE UPDATE ON training_job
+WHEN OLD.state IN ('trained', 'failed', 'cancelled')
+BEGIN SELECT RAISE(ABORT, 'a finished job never changes'); END;
+
+CREATE TRIGGER job_token_grows BEFORE UPDATE OF lease_token ON training_job WHEN NEW.lease_token < OLD.lease_token
+BEGIN SELECT RAISE(ABORT, 'a fencing token never goes back'); END;
+
+CREATE TRIGGER job_claim_takes_new_token BEFORE UPDATE OF state ON training_job
+WHEN NEW.state = 'training' AND OLD.state <> 'training' AND (NEW.lease_token <= OLD.lease_token OR NEW.attempt <> OLD.attempt + 1)
+BEGIN SELECT RAISE(ABORT, 'a claim takes a new fencing token and charges an attempt'); END;
+
+CREATE TRIGGER job_milestone_grows BEFORE UPDATE OF milestone ON training_job WHEN NEW.milestone < OLD.milestone
+BEGIN SELECT RAISE(ABORT, 'durable progress never goes back'); END;
+
+CREATE TRIGGER job_attempt_refund BEFORE UPDATE OF attempt ON training_job
+WHEN NEW.attempt < OLD.attempt AND NOT (OLD.state = 'training' AND NEW.state = 'queued' AND NEW.attempt = OLD.attempt - 1)
+BEGIN SELECT RAISE(ABORT, 'an attempt is given back only when a training returns to the queue'); END;
+
+-- ---------------------------------------------------------------- the two machines as one
+
+CREATE TRIGGER job_promotes_vector AFTER INSERT ON training_job
+BEGIN UPDATE vector_version SET state = 'promoted', state_since = NEW.state_since WHERE id = NEW.vector_id; END;
+
+CREATE TRIGGER job_retires_vector AFTER UPDATE OF state ON training_job WHEN NEW.state = 'trained' AND OLD.state <> 'trained'
+BEGIN UPDATE vector_version SET state = 'retired', state_since = NEW.state_since WHERE id = NEW.vector_id; END;
+
+CREATE TRIGGER job_returns_vector AFTER UPDATE OF state ON training_job WHEN NEW.state IN ('failed', 'cancelled') AND OLD.state NOT IN ('failed', 'cancelled')
+BEGIN UPDATE vector_version SET state = 'verified', state_since = NEW.state_since WHERE id = NEW.vector_id; END;
+
+-- ---------------------------------------------------------------- what never changes or goes
+
+CREATE TRIGGER vector_kept BEFORE DELETE ON vector_version BEGIN SELECT RAISE(ABORT, 'versions are never deleted; withdraw it'); END;
+CREATE TRIGGER job_kept BEFORE DELETE ON training_job BEGIN SELECT RAISE(ABORT, 'jobs are never deleted; cancel it'); END;
+CREATE TRIGGER event_no_update BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END;
+CREATE TRIGGER event_no_delete BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END;
+CREATE TRIGGER legal_move_no_insert BEFORE INSERT ON legal_move BEGIN SELECT RAISE(ABORT, 'the state machines are frozen'); END;
+CREATE TRIGGER legal_move_no_update BEFORE UPDATE ON legal_move BEGIN SELECT RAISE(ABORT, 'the state machines are frozen'); END;
+CREATE TRIGGER legal_move_no_delete BEFORE DELETE ON legal_move BEGIN SELECT RAISE(ABORT, 'the state machines are frozen'); END;
+CREATE TRIGGER verification_no_update BEFORE UPDATE ON verification BEGIN SELECT RAISE(ABORT, 'a proof never changes'); END;
+CREATE TRIGGER verification_no_delete BEFORE DELETE ON verification BEGIN SELECT RAISE(ABORT, 'a proof never changes'); END;
+CREATE TRIGGER blob_no_update BEFORE UPDATE ON vector_blob BEGIN SELECT RAISE(ABORT, 'a blob never changes'); END;
+CREATE TRIGGER blob_no_delete BEFORE DELETE ON vector_blob BEGIN SELECT RAISE(ABORT, 'a blob never changes'); END;
+CREATE TRIGGER vector_pair_no_update BEFORE UPDATE ON vector_pair BEGIN SELECT RAISE(ABORT, 'a version''s evidence never changes'); END;
+CREATE TRIGGER vector_pair_no_delete BEFORE DELETE ON vector_pair BEGIN SELECT RAISE(ABORT, 'a version''s evidence never changes'); END;
+CREATE TRIGGER vector_pair_early BEFORE INSERT ON vector_pair
+WHEN (SELECT state FROM vector_version WHERE id = NEW.vector_id) <> 'candidate'
+BEGIN SELECT RAISE(ABORT, 'a version''s evidence never changes'); END;
+CREATE TRIGGER attempt_no_update BEFORE UPDATE ON training_attempt BEGIN SELECT RAISE(ABORT, 'how an attempt ended never changes'); END;
+CREATE TRIGGER attempt_no_delete BEFORE DELETE ON training_attempt BEGIN SELECT RAISE(ABORT, 'how an attempt ended never changes'); END;
+CREATE TRIGGER split_no_update BEFORE UPDATE ON session_split BEGIN SELECT RAISE(ABORT, 'a session never changes its side of the split'); END;
+CREATE TRIGGER split_no_delete BEFORE DELETE ON session_split BEGIN SELECT RAISE(ABORT, 'a session never changes its side of the split'); END;
+CREATE TRIGGER pair_content_frozen BEFORE UPDATE OF id, behaviour, prompt, positive, negative, session ON pair
+WHEN NEW.id <> OLD.id OR NEW.behaviour <> OLD.behaviour OR NEW.prompt <> OLD.prompt OR NEW.positive <> OLD.positive
+  OR NEW.negative <> OLD.negative OR NEW.session <> OLD.session
+BEGIN SELECT RAISE(ABORT, 'a pair''s content never changes'); END;
+CREATE TRIGGER pair_kept BEFORE DELETE ON pair BEGIN SELECT RAISE(ABORT, 'pairs are never deleted; drop it: UPDATE pair SET dropped_at = ...'); END;
+
+-- ---------------------------------------------------------------- the history writes itself
+
+CREATE TRIGGER vector_born AFTER INSERT ON vector_version BEGIN
+  INSERT INTO event (at, subject, subject_id, name, was, now)
+  VALUES (NEW.created_at, 'vector', NEW.id, NEW.behaviour || '@' || NEW.version, NULL, NEW.state); END;
+
+CREATE TRIGGER vector_moved AFTER UPDATE OF state ON vector_version WHEN NEW.state <> OLD.state BEGIN
+  INSERT INTO event (at, subject, subject_id, name, was, now, detail)
+  VALUES (NEW.state_since, 'vector', NEW.id, NEW.behaviour || '@' || NEW.version, OLD.state, NEW.state, CASE
+    WHEN NEW.state = 'verified' AND OLD.state = 'extracted' THEN json_object('layer', NEW.layer, 'dose', NEW.dose, 'effect', round(NEW.effect, 3))
+    WHEN NEW.state IN ('rejected', 'withdrawn') THEN json_object('reason', NEW.reason)
+    WHEN NEW.state = 'superseded' THEN (SELECT json_object('by', behaviour || '@' || version) FROM vector_version WHERE id = NEW.superseded_by) END); END;
+
+CREATE TRIGGER job_born AFTER INSERT ON training_job BEGIN
+  INSERT INTO event (at, subject, subject_id, name, was, now, attempt, lease_token, actor)
+  SELECT NEW.created_at, 'job', NEW.id, behaviour || '@' || version, NULL, NEW.state, 0, 0, NEW.decided_by FROM vector_version WHERE id = NEW.vector_id; END;
+
+CREATE TRIGGER job_moved AFTER UPDATE OF state ON training_job WHEN NEW.state <> OLD.state BEGIN
+  INSERT INTO event (at, subject, subject_id, name, was, now, attempt, lease_token, actor, detail)
+  SELECT NEW.state_since, 'job', NEW.id, behaviour || '@' || version, OLD.state, NEW.state, NEW.attempt, NEW.lease_token,
+    CASE WHEN OLD.state = 'awaiting_approval' OR NEW.state = 'cancelled' THEN NEW.decided_by ELSE coalesce(NEW.lease_owner, OLD.lease_owner) END, CASE
+      WHEN NEW.state = 'trained' THEN json_object('weights', substr(NEW.weights_digest, 1, 12))
+      WHEN NEW.state IN ('queued', 'failed', 'cancelled') AND NEW.error IS NOT NULL THEN json_object('reason', NEW.error) END
+  FROM vector_version WHERE id = NEW.vector_id; END;
+
+CREATE TRIGGER served_born AFTER INSERT ON served BEGIN
+  INSERT INTO event (at, subject, subject_id, name, was, now, actor, detail)
+  SELECT NEW.changed_at, 'served', NEW.vector_id, behaviour || '@' || version, NULL, iif(NEW.enabled, 'on', 'off'), NEW.actor,
+    json_object('dose', round(NEW.dose, 4)) FROM vector_version WHERE id = NEW.vector_id; END;
+
+CREATE TRIGGER served_changed AFTER UPDATE ON served WHEN NEW.enabled <> OLD.enabled OR NEW.dose <> OLD.dose BEGIN
+  INSERT INTO event (at, subject, subject_id, name, was, now, actor, detail)
+  SELECT NEW.changed_at, 'served', NEW.vector_id, behaviour || '@' || version, iif(OLD.enabled, 'on', 'off'), iif(NEW.enabled, 'on', 'off'),
+    NEW.actor, json_object('dose', round(NEW.dose, 4)) FROM vector_version WHERE id = NEW.vector_id; END;
+
+CREATE TRIGGER pair_dropped AFTER UPDATE OF dropped_at ON pair WHEN NEW.dropped_at IS NOT OLD.dropped_at BEGIN
+  INSERT INTO event (at, subject, subject_id, name, was, now)
+  VALUES (coalesce(NEW.dropped_at, OLD.dropped_at), 'pair', NEW.id, NEW.behaviour, NULL, iif(NEW.dropped_at IS NULL, 'taken back', 'dropped')); END;

@@ -1,0 +1,67 @@
+-- For people. Re-created after every migration; local time; a vector is named listening@3.
+
+CREATE VIEW queue AS
+SELECT j.id AS job, v.behaviour || '@' || v.version AS vector, j.state, j.attempt || '/' || j.max_attempts AS attempt,
+  datetime(j.state_since / 1000, 'unixepoch', 'localtime') AS since,
+  j.milestone, substr(j.lease_owner, 1, 40) AS owner, substr(j.weights_digest, 1, 12) AS weights, j.error
+FROM training_job j JOIN vector_version v ON v.id = j.vector_id
+ORDER BY CASE j.state WHEN 'training' THEN 0 WHEN 'queued' THEN 1 WHEN 'awaiting_approval' THEN 2 ELSE 3 END, j.id;
+
+CREATE VIEW history AS
+SELECT seq, datetime(at / 1000, 'unixepoch', 'localtime') AS at, name AS subject,
+  CASE subject WHEN 'job' THEN 'job ' || subject_id WHEN 'pair' THEN 'pair ' || substr(subject_id, 1, 12) ELSE subject END AS what,
+  was, now, attempt, actor, detail
+FROM event ORDER BY seq;
+
+CREATE VIEW vectors AS
+SELECT v.behaviour || '@' || v.version AS vector, v.behaviour, v.state, v.layer, round(v.dose, 3) AS dose,
+  round(v.effect, 3) AS effect, round(v.effect_low, 3) AS effect_low, round(v.effect_high, 3) AS effect_high,
+  (SELECT count(*) FROM vector_pair p WHERE p.vector_id = v.id) AS pairs, m.name AS model,
+  datetime(v.state_since / 1000, 'unixepoch', 'localtime') AS since, v.reason
+FROM vector_version v JOIN model m ON m.digest = v.model_digest ORDER BY v.behaviour, v.version;
+
+CREATE VIEW serving AS                -- for the current weights: what is retired into them is no longer listed
+WITH RECURSIVE line (digest, parent_digest, job_id) AS (
+  SELECT digest, parent_digest, job_id FROM model WHERE current = 1
+  UNION ALL SELECT m.digest, m.parent_digest, m.job_id FROM model m JOIN line l ON m.digest = l.parent_digest)
+SELECT v.behaviour, v.behaviour || '@' || v.version AS vector, s.enabled, round(s.dose, 4) AS dose, v.layer, round(s.coefficient, 5) AS coefficient,
+  v.state, datetime(s.changed_at / 1000, 'unixepoch', 'localtime') AS since, s.actor
+FROM served s JOIN vector_version v ON v.id = s.vector_id
+WHERE v.root_digest = (SELECT root_digest FROM model WHERE current = 1)
+  AND NOT EXISTS (SELECT 1 FROM training_job j JOIN line l ON l.job_id = j.id WHERE j.vector_id = v.id)
+ORDER BY v.behaviour;
+
+CREATE VIEW behaviours AS
+SELECT b.name AS behaviour, b.description,
+  (SELECT count(*) FROM pair p WHERE p.behaviour = b.name AND p.gone_at IS NULL AND p.dropped_at IS NULL) AS pairs,
+  (SELECT count(DISTINCT p.session) FROM pair p WHERE p.behaviour = b.name AND p.gone_at IS NULL AND p.dropped_at IS NULL) AS sessions,
+  v.vector, v.state, v.effect,
+  (SELECT iif(s.enabled, 'on', 'off') || ' at ' || s.dose FROM serving s WHERE s.behaviour = b.name) AS served,
+  (SELECT group_concat(vector, ', ') FROM vectors r WHERE r.behaviour = b.name AND r.state = 'retired') AS in_weights
+FROM behaviour b LEFT JOIN vectors v ON v.vector = b.name || '@' || (SELECT max(version) FROM vector_version x WHERE x.behaviour = b.name)
+ORDER BY b.name;
+
+CREATE VIEW pairs AS
+SELECT substr(p.id, 1, 12) AS pair, p.behaviour, s.split, p.session,
+  coalesce(json_extract(p.prompt, '$[#-1].content'), p.prompt) AS direction, p.positive, p.negative, p.weight,
+  ep.source_ref AS positive_from, en.source_ref AS negative_from
+FROM pair p JOIN session_split s ON s.session = p.session
+LEFT JOIN pair_episode pp ON pp.pair_id = p.id AND pp.side = 'positive' LEFT JOIN episode ep ON ep.id = pp.episode_id
+LEFT JOIN pair_episode pn ON pn.pair_id = p.id AND pn.side = 'negative' LEFT JOIN episode en ON en.id = pn.episode_id
+WHERE p.gone_at IS NULL AND p.dropped_at IS NULL
+ORDER BY p.behaviour, CASE s.split WHEN 'train' THEN 0 WHEN 'validation' THEN 1 ELSE 2 END, p.session, p.id;
+
+CREATE VIEW sources AS
+SELECT id, kind, path, datetime(last_read_at / 1000, 'unixepoch', 'localtime') AS last_read,
+  (SELECT count(*) FROM episode e WHERE e.source_id = source.id AND e.gone_at IS NULL) AS episodes, last_error AS error
+FROM source WHERE removed_at IS NULL ORDER BY id;
+
+CREATE VIEW health AS                 -- each row should say 0
+SELECT 'sources that cannot be read' AS what, count(*) AS n FROM source WHERE removed_at IS NULL AND last_error IS NOT NULL
+UNION ALL SELECT 'ticks that failed', count(*) FROM tick WHERE last_error IS NOT NULL
+UNION ALL SELECT 'jobs that failed and were not tried again', count(*) FROM training_job j WHERE j.state = 'failed'
+  AND NOT EXISTS (SELECT 1 FROM training_job k WHERE k.vector_id = j.vector_id AND k.id > j.id)
+UNION ALL SELECT 'promoted without an open job', count(*) FROM vector_version v WHERE v.state = 'promoted'
+  AND NOT EXISTS (SELECT 1 FROM training_job j WHERE j.vector_id = v.id AND j.state IN ('awaiting_approval', 'queued', 'training'))
+UNION ALL SELECT 'retired without a recorded training', count(*) FROM vector_version v WHERE v.state = 'retired'
+  AND NOT EXISTS (SELECT 1 FROM training_job j WHERE j.vector_id = v.id AND j.state = 'trained');
