@@ -24,14 +24,14 @@ def every_command():
             yield from ((f"{name} {sub}", command.commands[sub]) for sub in command.commands)
 
 
-@pytest.mark.parametrize(("name", "command"), every_command())
+@pytest.mark.parametrize(("name", "command"), [*every_command()])
 def test_every_command_helps_and_is_documented(name, command):
     assert command.help
     assert command.help.strip().endswith((".", '"', ")"))
     assert f"reflexd {name}" in EVERYTHING
 
 
-@pytest.mark.parametrize(("name", "command"), every_command())
+@pytest.mark.parametrize(("name", "command"), [*every_command()])
 def test_every_option_says_what_it_is(name, command):
     silent = [p.name for p in command.params if isinstance(p, click.Option) and not p.help and not p.show_default]
     assert silent == []

@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 
-from daemon.protocol import TrainProgress
 from daemon.training.durable import write_file
 
 FOLDER = "checkpoint"
 KEEP = 2
 
-Milestone = Callable[[TrainProgress], None]
+Milestone = Callable[[int], None]
+"""Called whenever a record is durable, with a number that only grows within one job."""
 
 
 class Ledger:
@@ -39,7 +39,7 @@ class Ledger:
         taken = [path for path in sorted((earlier / FOLDER).glob("*.pt")) if self._adopt(path)]
         if not taken:
             return f"{earlier}: no checkpoint for these inputs; started from the beginning"
-        self._report(TrainProgress(milestone=self.milestone))
+        self._report(self.milestone)
         return f"{earlier}: went on after milestone {self.milestone}"
 
     def recall(self, name: str, compute: Callable[[], Any]) -> Any:
@@ -60,7 +60,7 @@ class Ledger:
         record = {"inputs": self.inputs, "milestone": self.milestone + 1, "value": value}
         write_file(self.folder / f"{name}.pt", lambda path: torch.save(record, path))
         self.milestone += 1
-        self._report(TrainProgress(milestone=self.milestone))
+        self._report(self.milestone)
 
     def save_step(self, series: str, step: int, value: Any) -> None:
         """A record of a running loop: the last two are kept."""

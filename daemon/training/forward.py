@@ -91,3 +91,39 @@ def _watch_input(module: nn.Module, batch: Batch, keep: Callable[[Tensor], None]
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def steered(block: nn.Module, shift: Tensor) -> Iterator[None]:
+    """Add `shift` (d,) to the block's output everywhere but at position 0, which is index 0 of a right-padded tree."""
+
+    def add(_module: nn.Module, _args: Any, output: Any) -> Any:
+        hidden = output[0] if isinstance(output, tuple) else output
+        moved = torch.cat([hidden[:, :1], hidden[:, 1:] + shift.to(hidden)], dim=1)
+        return (moved, *output[1:]) if isinstance(output, tuple) else moved
+
+    handle = block.register_forward_hook(add)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def divergences(model: nn.Module, teacher: Tensor, student: Tensor, chunk: int = 256) -> Tensor:
+    """KL(teacher ‖ student) (n,) float32 of final hidden states (n, d) each, without gradients, a chunk at a time."""
+    with torch.no_grad():
+        parts = [
+            divergence(log_probabilities(model, a), log_probabilities(model, b))
+            for a, b in zip(teacher.split(chunk), student.split(chunk), strict=True)
+        ]
+    return torch.cat(parts)
+
+
+def target_scores(model: nn.Module, final: Tensor, targets: Tensor, chunk: int = 256) -> Tensor:
+    """Log-probability (n,) of the predicted tokens, of final hidden states (n, d)."""
+    with torch.no_grad():
+        parts = [
+            log_probabilities(model, hidden).gather(1, wanted[:, None])[:, 0]
+            for hidden, wanted in zip(final.split(chunk), targets.split(chunk), strict=True)
+        ]
+    return torch.cat(parts)

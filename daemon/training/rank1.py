@@ -53,8 +53,3 @@ def solve_gate(replies: Moments, quiet: list[tuple[float, Moments]], ridge: floa
         raise DataError("gated solve: replies cannot be told from neutral text; give more pairs or less gate_ridge")
     gate: Tensor = u / opened
     return gate
-
-
-def rank1_change(vector: Tensor, gate: Tensor) -> Tensor:
-    """The matrix v uᵀ (hidden, d) float32, for a vector (hidden,) that already carries its coefficient and scale."""
-    return torch.outer(vector.to(torch.float64), gate.to(torch.float64)).to(torch.float32)
