@@ -3,15 +3,15 @@
 from pathlib import Path
 
 import numpy as np
-from store.engine import Store
-from store.models import get_model
-from store.vectors import by_name, load_blob, vector_pairs
 
 from daemon.durable import write_durably
 from daemon.errors import DataError
 from daemon.pipeline.extract import split_pairs
 from daemon.serving.gguf_export import control_vector_bytes
 from daemon.steering.vector_file import from_parts, save
+from store.engine import Store
+from store.models import get_model
+from store.vectors import by_name, load_blob, vector_pairs
 
 
 def export_safetensors(store: Store, vector: str, path: Path) -> None:

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 import structlog
-from store.engine import Store
-from store.ticks import tick_failed, tick_ok
 
 from daemon import notify
 from daemon.child import ModelProcess
@@ -27,6 +25,8 @@ from daemon.progress import Remarks
 from daemon.scheduler import Scheduler, Tick
 from daemon.settings import Settings, load_settings
 from store.clock import SystemClock
+from store.engine import Store
+from store.ticks import tick_failed, tick_ok
 
 LOOKING = ("watch", "mine")
 WORKING = ("extract", "verify", "promote", "train")
@@ -96,7 +96,7 @@ class Service:
         try:
             self.settings = load_settings(self.home.config)
         except ConfigError as error:
-            self.log.error("configuration kept as it was", error=str(error))  # noqa: TRY400 - one line is enough
+            self.log.error("configuration kept as it was", error=str(error))
             notify.send(f"STATUS=configuration refused: {error}")
         else:
             self.log.info("configuration read again")

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from store.reader import Reader, open_reader
 
 from daemon.home import Home
+from store.reader import Reader, open_reader
 
 _QUERY = """
 SELECT v.behaviour, v.behaviour || '@' || v.version AS vector, v.state, v.reason, v.layer, v.dose, n.report AS proof,

@@ -86,7 +86,7 @@ def set_dose(conn: Connection, behaviour: str, dose: float, coefficient: float, 
     _change(conn, behaviour, "dose = :dose, coefficient = :coefficient", now, actor, dose=dose, coefficient=coefficient)
 
 
-def _change(conn: Connection, behaviour: str, changes: str, now: int, actor: str, **values: Any) -> None:  # noqa: ANN401
+def _change(conn: Connection, behaviour: str, changes: str, now: int, actor: str, **values: Any) -> None:
     rows = [row for row in served(conn) if row.behaviour == behaviour]
     if not rows:
         raise NotFoundError(f"{behaviour}: no vector of it is served; `reflexd active` shows what is")

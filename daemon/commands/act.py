@@ -104,9 +104,8 @@ def _toggle(ctx: click.Context, behaviour: str, enabled: bool) -> None:
 @click.pass_context
 def dose(ctx: click.Context, behaviour: str, dose_value: float) -> None:
     """Serve BEHAVIOUR at dose X, in units of the layer's median residual norm."""
-    from store.served import served, set_dose
-
     from daemon.settings import load_settings
+    from store.served import served, set_dose
 
     limit = load_settings(home_of(ctx).config).serving.max_relative_dose
     if not abs(dose_value) <= limit:

@@ -34,7 +34,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 def _guarded(look: Callable[[Home], Iterator[Check]], home: Home) -> list[Check]:
     try:
         return list(look(home))
-    except Exception as error:  # noqa: BLE001 - a check that breaks is itself a finding
+    except Exception as error:
         return [Check(look.__name__.removeprefix("_"), "fail", str(error))]
 
 
@@ -89,9 +89,8 @@ def _sources(home: Home) -> Iterator[Check]:
 def _model(home: Home) -> Iterator[Check]:
     from pathlib import Path
 
-    from store.reader import open_reader
-
     from daemon.steering.model_folder import model_digest
+    from store.reader import open_reader
 
     with open_reader(home.database) as reader:
         rows = reader.rows("SELECT name, path, digest FROM model WHERE current = 1")

@@ -73,10 +73,9 @@ def extract(
     ctx: click.Context, pairs_file: Path, spec: str, out: Path, aggregator: str, threads: int, as_json: bool
 ) -> None:
     """Extract a vector for every layer from all pairs in a file."""
-    from graph.mining import read_pairs_file
-
     from daemon.models import resolve
     from daemon.protocol import ExtractReport, ExtractRequest
+    from graph.mining import read_pairs_file
 
     found = _one_behaviour(read_pairs_file(pairs_file), pairs_file)
     request = ExtractRequest.model_validate(
@@ -127,11 +126,10 @@ def _one_behaviour(found: list["Pair"], path: Path) -> tuple["Pair", ...]:
 @click.pass_context
 def evaluate(ctx: click.Context, vector: Path, pairs_file: Path, spec: str, threads: int, as_json: bool) -> None:
     """Prove a vector, or refuse it with the reason, on pairs of groups it was not extracted from."""
-    from graph.mining import read_pairs_file
-
     from daemon.models import resolve
     from daemon.offline import held_out_request
     from daemon.protocol import VerifyReport
+    from graph.mining import read_pairs_file
 
     if not vector.is_file():
         raise NoInputError(f"{vector}: no such vector file; `reflexd extract` makes one")

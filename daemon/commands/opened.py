@@ -14,11 +14,10 @@ from daemon.errors import UnavailableError
 from daemon.home import Home, find_home
 
 if TYPE_CHECKING:
-    from store.engine import Store
-    from store.reader import Reader
-
     from daemon.child import OnProgress
     from daemon.pipeline.context import Context
+    from store.engine import Store
+    from store.reader import Reader
 
 
 def home_of(ctx: click.Context) -> Home:

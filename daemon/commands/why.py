@@ -13,12 +13,11 @@ from daemon.commands.output import json_option, print_json, print_rows
 @click.pass_context
 def why(ctx: click.Context, vector: str, as_json: bool) -> None:
     """Explain why VECTOR (as in `listening@3`) is where it is: each condition, its number and its bar."""
-    from store.jobs import list_jobs
-    from store.vectors import by_name, verification
-
     from daemon.pipeline.promote import conditions
     from daemon.reasons import proof_conditions, training_conditions
     from daemon.settings import load_settings
+    from store.jobs import list_jobs
+    from store.vectors import by_name, verification
 
     home = home_of(ctx)
     settings = load_settings(home.config)

@@ -117,7 +117,7 @@ def main() -> int:
 
     try:
         convert(arguments.gguf, arguments.out, say)
-    except Exception as error:  # noqa: BLE001 - the border of the process: every fault becomes one line and a log
+    except Exception as error:
         traceback.print_exc()
         failure = _failure(error, arguments.out)
         own.write(orjson.dumps({"error": failure}) + b"\n")

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from graph.patterns import BUILTIN
 from pydantic import BaseModel
-from store.engine import Store
-from store.models import ModelRow, current_model
 
 from daemon.child import ModelProcess, OnProgress, Report, ignore_progress
 from daemon.errors import UnavailableError
 from daemon.home import Home
 from daemon.settings import Settings
+from graph.patterns import BUILTIN
 from graph.schema import Behaviour
 from store.clock import Clock
+from store.engine import Store
+from store.models import ModelRow, current_model
 
 
 def ignore_words(_: str) -> None:

@@ -3,9 +3,6 @@
 import platform
 
 import orjson
-from store.evidence import PairRow, list_behaviours, live_pairs
-from store.models import ModelRow, get_model
-from store.vectors import VectorRow, create_candidate, find_candidate, in_state, mark_extracted, vector_pairs
 
 from daemon import __version__
 from daemon.errors import MismatchError
@@ -13,6 +10,9 @@ from daemon.pipeline.context import Context
 from daemon.pipeline.mine import as_pair
 from daemon.protocol import ExtractReport, ExtractRequest
 from graph.schema import Pair, pairs_digest
+from store.evidence import PairRow, list_behaviours, live_pairs
+from store.models import ModelRow, get_model
+from store.vectors import VectorRow, create_candidate, find_candidate, in_state, mark_extracted, vector_pairs
 
 
 def extract(ctx: Context) -> bool:

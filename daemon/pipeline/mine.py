@@ -4,8 +4,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 import orjson
+
+from daemon.pipeline.context import Context
+from daemon.pipeline.watch import behaviour_row
 from graph.mining import assign_splits, mine_pairs
 from graph.patterns import classify
+from graph.schema import Behaviour, Episode, Label, Pair, Split
 from store.evidence import (
     BehaviourRow,
     EpisodeRow,
@@ -20,10 +24,6 @@ from store.evidence import (
     save_splits,
     splits,
 )
-
-from daemon.pipeline.context import Context
-from daemon.pipeline.watch import behaviour_row
-from graph.schema import Behaviour, Episode, Label, Pair, Split
 
 
 def mine(ctx: Context) -> bool:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection
+
+from daemon.pipeline.context import Context
+from daemon.settings import PromotionSettings
 from store.evidence import episode_days
 from store.jobs import list_jobs
 from store.vectors import VectorRow, in_state, last_verified, load_blob, vector_pairs
 from store.vectors import promote as enqueue
-
-from daemon.pipeline.context import Context
-from daemon.settings import PromotionSettings
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,13 @@ The manifest of trained weights no longer lists the vectors that live in them; t
 them, so that a server which still runs the old weights has no gap.
 """
 
+from daemon.home import Home
+from daemon.serving.manifest import ManifestModel, VectorEntry, publication_lock, publish_manifest
+from daemon.serving.vector_bytes import served_vector_bytes
 from store.engine import Store
 from store.models import ModelRow, list_models
 from store.served import ServedRow, served
 from store.vectors import load_blob, retired_into
-
-from daemon.home import Home
-from daemon.serving.manifest import ManifestModel, VectorEntry, publication_lock, publish_manifest
-from daemon.serving.vector_bytes import served_vector_bytes
 
 
 def publish(store: Store, home: Home, max_relative_dose: float) -> None:

@@ -6,18 +6,17 @@ Only one reflexd works in a state folder at a time (the work lock, which the mod
 
 from pathlib import Path
 
-from store.errors import FencedError
-from store.jobs import Claim, claim, fail, finish, heartbeat, note_milestone, release, training_jobs
-from store.jobs import rescue as put_back
-from store.models import ModelRow, current_model, get_model
-from store.vectors import VectorRow, by_id, retired_into, vector_pairs
-
 from daemon.errors import DataError, FullError, ModelTaskError, ReflexdError
 from daemon.pipeline.context import Context, worker_name
 from daemon.pipeline.extract import split_pairs
 from daemon.pipeline.verify import vector_path
 from daemon.protocol import EarlierBehaviour, TrainReport, TrainRequest
 from daemon.steering.neutral import load_neutral
+from store.errors import FencedError
+from store.jobs import Claim, claim, fail, finish, heartbeat, note_milestone, release, training_jobs
+from store.jobs import rescue as put_back
+from store.models import ModelRow, current_model, get_model
+from store.vectors import VectorRow, by_id, retired_into, vector_pairs
 
 
 def rescue(ctx: Context) -> bool:

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-from store.models import get_model
-from store.served import serve
-from store.vectors import VectorRow, in_state, load_blob, mark_verified, reject, supersede, vector_pairs
 
 from daemon.pipeline.context import Context
 from daemon.pipeline.extract import split_pairs
 from daemon.protocol import VerifyReport, VerifyRequest
 from daemon.steering.neutral import load_neutral
+from store.models import get_model
+from store.served import serve
+from store.vectors import VectorRow, in_state, load_blob, mark_verified, reject, supersede, vector_pairs
 
 
 def verify(ctx: Context) -> bool:

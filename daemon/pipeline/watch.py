@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
+from daemon.pipeline.context import Context
 from graph.errors import GraphError
 from graph.patterns import behaviours_in
-from store.evidence import BehaviourRow, Change, EpisodeRow, LabelRow, replace_episodes, save_behaviours, save_labels
-from store.sources import Source, list_sources, save_read
-
-from daemon.pipeline.context import Context
 from graph.schema import Behaviour, Episode
 from graph.sources import get_source
+from store.evidence import BehaviourRow, Change, EpisodeRow, LabelRow, replace_episodes, save_behaviours, save_labels
+from store.sources import Source, list_sources, save_read
 
 
 def watch(ctx: Context) -> bool:

@@ -47,7 +47,7 @@ def steer(layout: Layout, deltas: Mapping[int, Tensor]) -> Iterator[None]:
             handle.remove()
 
 
-def _observer(current: _Pass) -> Any:  # noqa: ANN401 - a hook
+def _observer(current: _Pass) -> Any:
     def observe(_: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         mask = kwargs.get("attention_mask")
         cache = kwargs.get("cache", kwargs.get("past_key_values"))  # renamed in transformers 5
@@ -58,8 +58,8 @@ def _observer(current: _Pass) -> Any:  # noqa: ANN401 - a hook
     return observe
 
 
-def _adder(current: _Pass, delta: Tensor) -> Any:  # noqa: ANN401 - a hook
-    def add(_: object, __: tuple[Any, ...], output: Any) -> Any:  # noqa: ANN401
+def _adder(current: _Pass, delta: Tensor) -> Any:
+    def add(_: object, __: tuple[Any, ...], output: Any) -> Any:
         hidden = hidden_of(output)
         keep = current.keep(hidden.shape[1], hidden.device)
         added = delta.to(hidden) if delta.ndim == 1 else delta.to(hidden)[:, None, :]

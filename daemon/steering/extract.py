@@ -80,5 +80,3 @@ def _statistics(
         coherence=coherence(pairwise, vectors[layer]),
         split_half_cosine=split_half_cosine(pairwise, seed),
     )
-
-

@@ -39,7 +39,7 @@ class Target:
     layer: int
 
 
-def find_layout(model: Any) -> Layout:  # noqa: ANN401 - any transformers causal language model
+def find_layout(model: Any) -> Layout:
     """The layout of a causal language model.
 
     Raises:
@@ -54,13 +54,13 @@ def find_layout(model: Any) -> Layout:  # noqa: ANN401 - any transformers causal
     return Layout(decoder, tuple(lists[0]), head, config.hidden_size)
 
 
-def hidden_of(output: Any) -> Tensor:  # noqa: ANN401 - a tensor, or a tuple that begins with one
+def hidden_of(output: Any) -> Tensor:
     """A block's output (batch, tokens, hidden), whether it comes alone or in a tuple."""
     hidden: Tensor = output[0] if isinstance(output, tuple) else output
     return hidden
 
 
-def with_hidden(output: Any, hidden: Tensor) -> Any:  # noqa: ANN401
+def with_hidden(output: Any, hidden: Tensor) -> Any:
     """The same output with another hidden state."""
     return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
@@ -157,7 +157,7 @@ def _watched(block: nn.Module) -> Iterator[list[tuple[str, nn.Module, Tensor]]]:
     """Record the input at position 1 of every linear map in `block`."""
     calls: list[tuple[str, nn.Module, Tensor]] = []
 
-    def hook(name: str) -> Any:  # noqa: ANN401
+    def hook(name: str) -> Any:
         def record(module: nn.Module, args: tuple[Tensor, ...]) -> None:
             flat = args[0].reshape(-1, args[0].shape[-1])
             calls.append((name, module, flat[min(1, len(flat) - 1)].clone()))

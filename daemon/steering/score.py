@@ -1,8 +1,8 @@
 """What the model makes of recorded replies and of neutral text, plain or steered: log-probabilities and what follows.
 
-    gap(pair)  = mean log P(positive tokens) − mean log P(negative tokens)        nats a token
-    effect     = gap steered − gap unsteered
-    KL         = KL(unsteered ‖ steered) at a position of neutral text             nats
+gap(pair)  = mean log P(positive tokens) − mean log P(negative tokens)        nats a token
+effect     = gap steered − gap unsteered
+KL         = KL(unsteered ‖ steered) at a position of neutral text             nats
 """
 
 from collections.abc import Sequence
@@ -130,7 +130,9 @@ def bootstrap_interval(values: Tensor, groups: Sequence[str], resamples: int, se
     names = sorted(set(groups))
     index = torch.tensor([names.index(group) for group in groups])
     sums = torch.zeros(len(names), dtype=torch.float64).index_add_(0, index, values.to(torch.float64))
-    counts = torch.zeros(len(names), dtype=torch.float64).index_add_(0, index, torch.ones(len(values), dtype=torch.float64))
+    counts = torch.zeros(len(names), dtype=torch.float64).index_add_(
+        0, index, torch.ones(len(values), dtype=torch.float64)
+    )
     drawn = torch.randint(len(names), (resamples, len(names)), generator=torch.Generator().manual_seed(seed))
     means = sums[drawn].sum(dim=1) / counts[drawn].sum(dim=1)
     return float(torch.quantile(means, 0.025)), float(torch.quantile(means, 0.975))

@@ -15,7 +15,7 @@ from graph.schema import Pair, Prompt
 Ids = list[int]
 
 
-def prompt_ids(tokenizer: Any, prompt: Prompt) -> Ids:  # noqa: ANN401 - a transformers tokenizer
+def prompt_ids(tokenizer: Any, prompt: Prompt) -> Ids:
     """Chat messages through the template, ready for a reply; plain text as it is, with the tokenizer's own specials.
 
     Raises:
@@ -30,7 +30,7 @@ def prompt_ids(tokenizer: Any, prompt: Prompt) -> Ids:  # noqa: ANN401 - a trans
     return ids
 
 
-def reply_ids(tokenizer: Any, reply: str) -> Ids:  # noqa: ANN401
+def reply_ids(tokenizer: Any, reply: str) -> Ids:
     """The reply's own tokens, nothing before and nothing after.
 
     Raises:
@@ -42,13 +42,13 @@ def reply_ids(tokenizer: Any, reply: str) -> Ids:  # noqa: ANN401
     return ids
 
 
-def pair_tree(tokenizer: Any, pair: Pair) -> Tree:  # noqa: ANN401
+def pair_tree(tokenizer: Any, pair: Pair) -> Tree:
     """The prompt once, with the positive reply (0) and the negative one (1) on it."""
     replies = [reply_ids(tokenizer, pair.positive), reply_ids(tokenizer, pair.negative)]
     return tree(prompt_ids(tokenizer, pair.prompt), replies)
 
 
-def neutral_chain(tokenizer: Any, neutral: NeutralText) -> Tree:  # noqa: ANN401
+def neutral_chain(tokenizer: Any, neutral: NeutralText) -> Tree:
     """Every token of a plain text but the first is scored; of a chat, all that follows its system prefix."""
     if neutral.text is not None:
         ids: Ids = tokenizer(neutral.text).input_ids
@@ -58,7 +58,7 @@ def neutral_chain(tokenizer: Any, neutral: NeutralText) -> Tree:  # noqa: ANN401
     return chain(ids, range(max(1, _system_prefix(tokenizer, list(messages), ids)), len(ids)))
 
 
-def _chat_ids(tokenizer: Any, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> Ids:  # noqa: ANN401
+def _chat_ids(tokenizer: Any, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> Ids:
     if not getattr(tokenizer, "chat_template", None):
         raise DataError("this model's tokenizer has no chat template; give prompts as plain text")
     rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
@@ -66,7 +66,7 @@ def _chat_ids(tokenizer: Any, messages: list[dict[str, str]], *, add_generation_
     return ids
 
 
-def _system_prefix(tokenizer: Any, messages: list[dict[str, str]], ids: Ids) -> int:  # noqa: ANN401
+def _system_prefix(tokenizer: Any, messages: list[dict[str, str]], ids: Ids) -> int:
     """How many tokens the template puts before the user's own: those shared with another user's message."""
     other = _chat_ids(tokenizer, [{"role": "user", "content": "\u00b6"}], add_generation_prompt=False)
     shared = 0

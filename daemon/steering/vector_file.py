@@ -30,7 +30,15 @@ FIXED = {
     "dose_unit": "median_residual_norm",
     "polarity": "positive",
 }
-_REQUIRED = ("behaviour", "model_digest", "template_digest", "pairs_digest", "pair_ids", "groups", "median_residual_norm")
+_REQUIRED = (
+    "behaviour",
+    "model_digest",
+    "template_digest",
+    "pairs_digest",
+    "pair_ids",
+    "groups",
+    "median_residual_norm",
+)
 
 Matrix = NDArray[np.float32]
 
@@ -96,7 +104,8 @@ def from_parts(
     told: dict[str, Any] = orjson.loads(lineage)
     norms = [layer["median_residual_norm"] for layer in told["layers"]]
     return VectorFile(
-        matrix, describe(behaviour, pairs, model_digest, template_digest, norms, told.get("aggregator", "mean_difference"))
+        matrix,
+        describe(behaviour, pairs, model_digest, template_digest, norms, told.get("aggregator", "mean_difference")),
     )
 
 
@@ -127,7 +136,7 @@ def load(path: Path) -> VectorFile:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path}: torn or not safetensors: {error}; extract it again") from None
     for key, value in FIXED.items():

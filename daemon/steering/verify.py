@@ -168,9 +168,7 @@ def _climb(
             return
 
 
-def _measure(
-    proof: _Proof, choice: _Choice, curve: tuple[DosePoint, ...], pairwise: Tensor | None
-) -> VerifyReport:
+def _measure(proof: _Proof, choice: _Choice, curve: tuple[DosePoint, ...], pairwise: Tensor | None) -> VerifyReport:
     """The one look at the test pairs."""
     request, settings = proof.request, proof.settings
     pairs = Steerable(proof.loaded, Prepared.of_pairs(proof.loaded, request.test), [choice.layer])
@@ -217,16 +215,16 @@ def _slopes(proof: _Proof, pairs: Steerable, base: Tensor, choice: _Choice) -> T
     return (torch.stack(gaps, dim=1) * centred).sum(dim=1) / centred.square().sum()
 
 
-def _nulls(
-    proof: _Proof, pairs: Steerable, base: Tensor, choice: _Choice, pairwise: Tensor | None
-) -> Iterator[Null]:
+def _nulls(proof: _Proof, pairs: Steerable, base: Tensor, choice: _Choice, pairwise: Tensor | None) -> Iterator[Null]:
     """Effects of baseline vectors whose norm is that of the vector at its dose."""
     norm = float(proof.delta(choice.layer, choice.dose, choice.sign).norm())
     kinds = [("random", seed) for seed in range(proof.settings.nulls_random)]
     if pairwise is not None:
         kinds += [("shuffled", seed) for seed in range(proof.settings.nulls_shuffled)]
     for number, (kind, seed) in enumerate(kinds):
-        raw = _null_vector(kind, proof.settings.seed * 1000 + seed, proof.loaded.layout.hidden_size, pairwise, choice.layer)
+        raw = _null_vector(
+            kind, proof.settings.seed * 1000 + seed, proof.loaded.layout.hidden_size, pairwise, choice.layer
+        )
         delta = (raw * (norm / raw.norm().clamp_min(1e-12))).to(torch.float32)
         effect = float((pairs.gaps(pairs.under(choice.layer, delta)) - base).mean())
         proof.on_progress(Progress(stage="baselines", done=number + 1, total=len(kinds)))
@@ -264,13 +262,22 @@ def first_failing(report: VerifyReport, settings: VerifySettings) -> str:
     strongest = max((null.effect for null in report.nulls), default=float("-inf"))
     p95, low = report.side_effects.kl_p95, report.effect_interval[0]
     checks = (
-        (report.effect >= settings.min_effect, f"effect {report.effect:+.2f}, at least {settings.min_effect:g} is asked"),
+        (
+            report.effect >= settings.min_effect,
+            f"effect {report.effect:+.2f}, at least {settings.min_effect:g} is asked",
+        ),
         (low > 0, f"the interval of the effect reaches {low:+.2f}"),
-        (report.effect > strongest, f"a baseline of equal norm does as much: {strongest:+.2f} against {report.effect:+.2f}"),
+        (
+            report.effect > strongest,
+            f"a baseline of equal norm does as much: {strongest:+.2f} against {report.effect:+.2f}",
+        ),
         (
             report.anti_steerable <= settings.max_anti_steerable,
             f"{report.anti_steerable:.0%} of held-out pairs go the other way, at most {settings.max_anti_steerable:.0%} may",
         ),
-        (p95 <= 1.5 * settings.kl_p95_max, f"neutral KL p95 {p95:.2f} on test text, at most {1.5 * settings.kl_p95_max:g}"),
+        (
+            p95 <= 1.5 * settings.kl_p95_max,
+            f"neutral KL p95 {p95:.2f} on test text, at most {1.5 * settings.kl_p95_max:g}",
+        ),
     )
     return next((reason for met, reason in checks if not met), "")
