@@ -101,9 +101,9 @@ def _serve_one(line: bytes, emit: Emit, models: _Models) -> None:
         emit("report", OPERATIONS[message["op"]](message["request"], emit, models))
     except ReflexdError as error:
         emit("error", _Failure(message=str(error), exit_code=error.exit_code))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the border of the process: each fault becomes a line and a log
         detail = traceback.format_exc()
-        print(detail, file=sys.stderr, flush=True)
+        print(detail, file=sys.stderr, flush=True)  # noqa: T201 - standard error is this process's log
         code = 74 if isinstance(error, OSError) else 70
         emit("error", _Failure(message=f"{type(error).__name__}: {error}", exit_code=code, detail=detail))
 

@@ -61,7 +61,7 @@ class _Lines:
     def __call__(self, step: Progress) -> None:
         if step.stage != self.last:
             self.last = step.stage
-            print(f"  {step.stage} …", flush=True)
+            print(f"  {step.stage} …", flush=True)  # noqa: T201 - this is the display
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def display(quiet: bool = False) -> Iterator[Display]:
         yield Display(ignore_progress, lambda _: None)
         return
     if not sys.stdout.isatty():
-        yield Display(_Lines(), Remarks(lambda text: print(text, flush=True)))
+        yield Display(_Lines(), Remarks(lambda text: print(text, flush=True)))  # noqa: T201
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn

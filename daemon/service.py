@@ -96,7 +96,7 @@ class Service:
         try:
             self.settings = load_settings(self.home.config)
         except ConfigError as error:
-            self.log.error("configuration kept as it was", error=str(error))
+            self.log.error("configuration kept as it was", error=str(error))  # noqa: TRY400 - one line is enough
             notify.send(f"STATUS=configuration refused: {error}")
         else:
             self.log.info("configuration read again")

@@ -96,7 +96,7 @@ def _engine(path: Path, journal: JournalChoice, begin: str) -> Engine:
     )
 
     @event.listens_for(engine, "connect")
-    def connected(connection: Any, _: object) -> None:
+    def connected(connection: Any, _: object) -> None:  # noqa: ANN401 - a DB-API connection
         connection.isolation_level = None
         set_pragmas(connection, journal, read_only=begin == "BEGIN")
 
@@ -107,7 +107,7 @@ def _engine(path: Path, journal: JournalChoice, begin: str) -> Engine:
     return engine
 
 
-def set_pragmas(connection: Any, journal: JournalChoice, *, read_only: bool = False) -> None:
+def set_pragmas(connection: Any, journal: JournalChoice, *, read_only: bool = False) -> None:  # noqa: ANN401
     """Set what every connection needs, and read back what matters.
 
     Raises:

@@ -109,7 +109,7 @@ def _migrate(path: Path, journal: JournalChoice) -> None:
 
     module, _ = driver()
 
-    def connect() -> Any:
+    def connect() -> Any:  # noqa: ANN401 - a DB-API connection
         connection = module.connect(path, timeout=10)
         connection.isolation_level = None
         connection.execute(f"PRAGMA journal_mode = {journal.mode}")
@@ -129,7 +129,7 @@ def _migrate(path: Path, journal: JournalChoice) -> None:
     engine.dispose()
 
 
-def run_migrations(conn: Any, target: str, *, down: bool = False) -> None:
+def run_migrations(conn: Any, target: str, *, down: bool = False) -> None:  # noqa: ANN401 - a Connection
     """Move the tables to revision `target` on an open transaction; triggers and views follow.
 
     Raises:
@@ -148,14 +148,14 @@ def run_migrations(conn: Any, target: str, *, down: bool = False) -> None:
     conn.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
-def drop_definitions(conn: Any) -> None:
+def drop_definitions(conn: Any) -> None:  # noqa: ANN401 - a Connection
     """Drop every trigger and view."""
     rows = conn.exec_driver_sql("SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view')").all()
     for kind, name in rows:
         conn.exec_driver_sql(f'DROP {kind} "{name}"')
 
 
-def create_definitions(conn: Any) -> None:
+def create_definitions(conn: Any) -> None:  # noqa: ANN401 - a Connection
     """Make every trigger and view of this version."""
     for statement in statements(sql("triggers") + sql("views")):
         conn.exec_driver_sql(statement)

@@ -34,7 +34,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 def _guarded(look: Callable[[Home], Iterator[Check]], home: Home) -> list[Check]:
     try:
         return list(look(home))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a check that breaks is itself a finding
         return [Check(look.__name__.removeprefix("_"), "fail", str(error))]
 
 

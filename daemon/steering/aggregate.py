@@ -12,7 +12,7 @@ Aggregate = Callable[[Tensor, Tensor], Tensor]
 
 
 def mean_difference(positives: Tensor, negatives: Tensor) -> Tensor:
-    """v = mean(p − n). Source: Rimsky et al., arXiv:2312.06681 (CAA)."""
+    """The mean of p − n. Source: Rimsky et al., arXiv:2312.06681 (CAA)."""
     return (positives - negatives).mean(dim=0)
 
 

@@ -48,12 +48,12 @@ def steer(layout: Layout, deltas: Mapping[int, Tensor]) -> Iterator[None]:
 
 
 def _observer(current: _Pass) -> Any:
-    def observe(_: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def observe(_: object, __: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         mask = kwargs.get("attention_mask")
         cache = kwargs.get("cache", kwargs.get("past_key_values"))  # renamed in transformers 5
         current.past = int(cache.get_seq_length()) if cache is not None else 0
-        padded = isinstance(mask, Tensor) and mask.ndim == 2
-        current.first = mask.to(torch.long).argmax(dim=1) if padded else None
+        is_padding_mask = isinstance(mask, Tensor) and mask.ndim == 2
+        current.first = mask.to(torch.long).argmax(dim=1) if mask is not None and is_padding_mask else None
 
     return observe
 

@@ -22,7 +22,7 @@ TOKENS = 1024
 
 @dataclass(frozen=True)
 class Activations:
-    """`replies` (n trees, replies a tree, n_layers, hidden) float64: means over reply tokens; `norms` (n_layers,): medians."""
+    """`replies` (n trees, replies a tree, n_layers, hidden) float64 means over reply tokens; `norms` (n_layers,)."""
 
     replies: Tensor
     norms: Tensor

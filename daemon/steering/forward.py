@@ -1,6 +1,6 @@
 """One forward pass over a batch of trees, read only where a prediction counts.
 
-The decoder runs without its head; final hidden states at the slots go through the head alone. A teacher is therefore kept
+The decoder runs without its head; final hidden states at the slots go through the head alone. A teacher is then kept
 as hidden states (n, d) rather than as log-probabilities (n, vocabulary): the head is never trained, so nothing is lost.
 """
 
@@ -53,7 +53,7 @@ def run(
 
 
 def log_probabilities(model: nn.Module, hidden: Tensor) -> Tensor:
-    """(n, d) after the last norm → (n, vocabulary) log-probabilities, with the scaling that some configurations ask for."""
+    """(n, d) after the last norm → (n, vocabulary) log-probabilities, scaled as the configuration asks."""
     config: Any = model.config
     logits = model.get_output_embeddings()(hidden)  # type: ignore[operator]
     logits = logits * (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)

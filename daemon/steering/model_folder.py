@@ -73,7 +73,7 @@ def _file_digest(path: Path) -> str:
 def _hashed(path: str, _inode: int, _size: int, _mtime_ns: int) -> str:
     """Cached for this process only: half a gigabyte takes half a second."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

@@ -114,7 +114,7 @@ class Steerable:
             return [log_probabilities(self._loaded.model, final) for final in finals]
 
     def perplexity(self, predicted: Sequence[Tensor]) -> float:
-        """exp of the mean negative log-probability of the tokens themselves."""
+        """The exponential of the mean negative log-probability of the tokens themselves."""
         told = [p.gather(1, b.targets[:, None]) for p, (b, _) in zip(predicted, self._prepared.batches, strict=True)]
         return float(torch.cat(told).to(torch.float64).mean().neg().exp())
 

@@ -93,7 +93,7 @@ def batch(trees: Sequence[Tree]) -> Batch:
 
 
 def _mask(branch: Tensor) -> Tensor:
-    """(b, T) branch numbers, -1 for padding → (b, 1, T, T) float32: 0 where a query may look, the lowest number elsewhere."""
+    """(b, T) branch numbers, -1 for padding → (b, 1, T, T) float32: 0 where a query may look, else the lowest number."""
     width = branch.shape[1]
     causal = torch.ones(width, width, dtype=torch.bool).tril()
     query, key = branch[:, :, None], branch[:, None, :]

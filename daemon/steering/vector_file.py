@@ -1,4 +1,4 @@
-"""The vector file: safetensors, `layer.<i>` (hidden,) float32 for each block output, and what a loader must check. No torch.
+"""The vector file: safetensors, `layer.<i>` (hidden,) float32 for each block, and what a loader must check. No torch.
 
 Metadata is text. A vector without its model's digest, its site and its unit is a number that means nothing, so a file
 that lacks one of them, or that says something else, is refused.
@@ -136,7 +136,7 @@ def load(path: Path) -> VectorFile:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path}: torn or not safetensors: {error}; extract it again") from None
     for key, value in FIXED.items():

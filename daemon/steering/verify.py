@@ -124,11 +124,12 @@ def _incoherent(proof: _Proof, pairwise: Tensor | None) -> str:
     if abs(found[best]) >= proof.settings.min_coherence:
         return ""
     bar = proof.settings.min_coherence
-    return f"not one direction: mean cosine of pair differences to the vector {found[best]:.2f} at layer {best}, below {bar:g}"
+    cosine = f"mean cosine of pair differences to the vector {found[best]:.2f} at layer {best}"
+    return f"not one direction: {cosine}, below {bar:g}"
 
 
 def _choose(proof: _Proof) -> tuple[_Choice | None, tuple[DosePoint, ...]]:
-    """The operating point with the most effect on validation whose neutral KL is within the bar, and the whole curve."""
+    """The point with the most effect on validation whose neutral KL is within the bar, and the whole curve."""
     layers = proof.layers()
     pairs = Steerable(proof.loaded, Prepared.of_pairs(proof.loaded, proof.request.validation), layers)
     quiet = Steerable(proof.loaded, Prepared.of_neutral(proof.loaded, proof.request.neutral_validation), layers)
@@ -257,7 +258,9 @@ def _side_effects(proof: _Proof, choice: _Choice) -> SideEffects:
 
 def first_failing(report: VerifyReport, settings: VerifySettings) -> str:
     """The first condition that a measured report misses, in words; "" when it meets all. NaN meets nothing."""
-    assert report.effect is not None and report.effect_interval is not None and report.anti_steerable is not None
+    assert report.effect is not None
+    assert report.effect_interval is not None
+    assert report.anti_steerable is not None
     assert report.side_effects is not None
     strongest = max((null.effect for null in report.nulls), default=float("-inf"))
     p95, low = report.side_effects.kl_p95, report.effect_interval[0]
@@ -273,7 +276,7 @@ def first_failing(report: VerifyReport, settings: VerifySettings) -> str:
         ),
         (
             report.anti_steerable <= settings.max_anti_steerable,
-            f"{report.anti_steerable:.0%} of held-out pairs go the other way, at most {settings.max_anti_steerable:.0%} may",
+            f"{report.anti_steerable:.0%} of held-out pairs go the other way, {settings.max_anti_steerable:.0%} may",
         ),
         (
             p95 <= 1.5 * settings.kl_p95_max,
