@@ -1,0 +1,105 @@
+"""MemoryGraph: a networkx MultiDiGraph whose nodes and edges are known to be sound, and the questions asked of it."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from graph.records import Problem, clean_edges, clean_nodes
+from graph.schema import EdgeKind, Episode, NodeKind
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One edge with its attributes (`kind`, `weight`, `ts`, and what else the source wrote)."""
+
+    source: str
+    target: str
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class MemoryGraph:
+    """A typed memory. `graph` is for networkx's own algorithms; the methods speak the words of the memory.
+
+    Node attributes: kind (NodeKind), text, ts (UTC ms, 0 when unknown), actor, native_id, file, and the source's own.
+    """
+
+    graph: "nx.MultiDiGraph[str]"
+    problems: tuple[Problem, ...] = ()
+
+    @classmethod
+    def from_records(cls, nodes: Iterable[object], edges: Iterable[object]) -> "MemoryGraph":
+        """The graph of raw records: what cannot be used is left out and listed in `problems`, never raised."""
+        import networkx as nx  # 200 ms that a look at unchanged files does not need
+
+        cleaned = clean_nodes(nodes)
+        sound, faults = clean_edges(edges, cleaned)
+        graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
+        graph.add_nodes_from(cleaned.nodes.items())
+        graph.add_edges_from((edge.source, edge.target, dict(edge.attributes)) for edge in sound)
+        return cls(graph, (*cleaned.problems, *faults, *_unanchored(cls(graph))))
+
+    def __len__(self) -> int:
+        return len(self.graph)
+
+    def node(self, node_id: str) -> Mapping[str, Any]:
+        """The attributes of a node.
+
+        Raises:
+            KeyError: There is no such node.
+        """
+        found: Mapping[str, Any] = self.graph.nodes[node_id]
+        return found
+
+    def of_kind(self, kind: NodeKind) -> list[str]:
+        """Ids of all nodes of one kind, by time, then id."""
+        return sorted((n for n, body in self.graph.nodes.items() if body["kind"] is kind), key=self.when)
+
+    def sessions(self) -> list[str]:
+        """Ids of all sessions, by time, then id."""
+        return self.of_kind(NodeKind.SESSION)
+
+    def when(self, node_id: str) -> tuple[int, str]:
+        """Sort key: time, then id."""
+        return int(self.graph.nodes[node_id]["ts"]), node_id
+
+    def out_edges(self, node_id: str, *kinds: EdgeKind) -> Iterator[Edge]:
+        """Edges that leave a node, of the named kinds."""
+        for source, target, body in self.graph.out_edges(node_id, data=True):
+            if body["kind"] in kinds:
+                yield Edge(source, target, body)
+
+    def in_edges(self, node_id: str, *kinds: EdgeKind) -> Iterator[Edge]:
+        """Edges that reach a node, of the named kinds."""
+        for source, target, body in self.graph.in_edges(node_id, data=True):
+            if body["kind"] in kinds:
+                yield Edge(source, target, body)
+
+    def neighbourhood(self, ids: Iterable[str], hops: int) -> "MemoryGraph":
+        """What lies within `hops` edges (either way) of any of `ids`; unknown ids have no neighbours."""
+        import networkx as nx
+
+        known = [node_id for node_id in ids if node_id in self.graph]
+        near: set[str] = set()
+        if known:
+            layers = nx.bfs_layers(self.graph.to_undirected(as_view=True), known)
+            near.update(node_id for _, layer in zip(range(hops + 1), layers, strict=False) for node_id in layer)
+        return MemoryGraph(self.graph.subgraph(near).copy())
+
+    def episodes(self, source_ref_prefix: str) -> list[Episode]:
+        """One episode for each response that has a direction and an outcome, by time, then id."""
+        from graph.episodes import episodes_of
+
+        return episodes_of(self, source_ref_prefix)
+
+
+def _unanchored(memory: MemoryGraph) -> Iterator[Problem]:
+    """Responses whose outcome is known but not what they answered: whoever forgot the edge wants to know."""
+    from graph.episodes import direction_of, verdicts_of
+
+    for verdict in verdicts_of(memory):
+        if direction_of(memory, verdict.response) is None:
+            yield Problem(verdict.response, "has an outcome but responds_to no direction; no episode comes of it")
