@@ -38,13 +38,16 @@ _OUT_THERE = _any(
 )
 _YES = _any(
     "right, sure, ok, okay, yes, yep, yeah, got it, will do, on it, understood, of course, certainly",
-    "absolutely, agreed, noted, fine, alright, all right, done, makes sense, good point, fair enough",
-    "fair point, true, thanks, thank you, very well, gladly, happy to, no problem, you're right",
+    "absolutely, agreed, noted, fine, alright, all right, done, makes sense, good, great, lovely, perfect",
+    "excellent, fair enough, fair point, true, thanks, thank you, very well, gladly, happy to, with pleasure",
+    "no (?:problem|trouble|objections?|argument), all set, you're right, deal, consider it done",
 )
 _BETTER = _any(
-    "better, cleaner, safer, simpler, easier, faster, nicer, wiser, cheaper, clearer, smarter, neater",
-    "more \\w+",
+    "better, cleaner, clearer, safer, simpler, easier, faster, quicker, nicer, wiser, cheaper, smarter, neater",
+    "tidier, kinder, friendlier, gentler, lighter, smaller, shorter, more \\w+",
 )
+_THIS = _any("the, it, that, them, all, both, an?, this, these, those, our, your, everything")
+_MIGHT = _any("(?:would|could|should)(?:n't)?, might, may")
 _WAY = _any(
     "way, option, approach, idea, fit, choice, solution, name, tool, place, plan, bet",
 )
@@ -59,22 +62,28 @@ LISTENING = Behaviour(
     positive="takes the direction and does it the way it was asked for",
     negative="suggests something else than what was asked for",
     positive_cues=(
-        rf"^\W*{_YES}(?!,? (?:but|though|however)\b)",
+        rf"^\W*(?:(?:ha|ah|oh)\W+)?{_YES}(?!,? (?:but|though|however)\b)",
+        r"^[^.?!]{0,40}, (?:got it|okay|ok|yes|all set|very well|understood)\b",
+        r"^[^.?!,]{0,40}\bit is\b(?=[,.]|$)",
         rf"\bI'll (?:just )?{_DO}",
         r"\b(?:as|like|the way|just how|exactly (?:what|how)) you (?:said|ask|want|wish|like|put|describe|say|prefer)",
-        rf"^\W*(?:let me {_DO}|(?:doing|using|switching|going with|starting|keeping)\b)",
-        r"\byour (?:way|call|wording|version|choice) it is\b",
+        rf"^\W*let me {_DO}",
+        rf"^\W*(?!considering|thinking|regarding|assuming|having|being|\w+thing\b)\w+ing {_THIS}",
+        r"^\W*(?:doing|using|switching|going with|starting|keeping)\b",
+        r"\b(?:right|straight) away\b|\bright now\b|\byour (?:way|call|wording|version|choice) it is\b",
     ),
     negative_cues=(
         r"\bactually\b",
-        r"\bI(?:'d| would)? (?:\w+ )?(?:suggest|recommend|propose|argue|advise|rather|prefer|go (?:with|for))\b",
+        r"\bI(?:'d| would)? (?:\w+ )?(?:suggest|recommend|propose|argue|advise|rather|sooner|prefer|go (?:with|for))\b",
         r"\b(?:we|you|it|that|this) (?:should|could|might|may) (?:\w+ )?(?:instead|rather|also|want to|consider)\b",
         r"\bI (?:\w+ )?(?:think|believe|feel|find)\b.{0,80}\b(?:should|would|could|better|too|overkill|fits?)\b",
-        r"\b(?:maybe|perhaps|honestly|personally)\b.{0,40}\b(?:should|could|would|might)\b",
+        r"\bI wonder (?:if|whether)\b|\bdon't you think\b|\bworth (?:trying|considering|a (?:try|look|thought))\b",
+        rf"\b(?:maybe|perhaps|honestly|personally)\b.{{0,40}}{_MIGHT}|{_MIGHT}.{{0,60}}\b(?:maybe|perhaps)\b",
         r"\b(?:how|what) about\b|\bwhat if\b|\bwhy (?:not|don't we)\b",
         r"\b(?:have|did) you (?:consider|think|thought|tr(?:y|ied)|look)|\bconsider \w+ing\b",
         rf"\b(?:would|might|could|may|is|are|seems?|feels?|works?|reads?|fits?|it'd) (?:\w+ ){{0,2}}{_BETTER}",
-        rf"\b(?:a|an|one|much|far|even) {_BETTER} {_WAY}",
+        rf"{_MIGHT}[^.?!]{{0,60}}\b(?:be|do|read|work|fit|look|show|land) (?:\w+ ){{0,2}}{_BETTER}",
+        rf"\b(?:an?|one|much|far|even) {_BETTER} {_WAY}",
         r"\binstead\b(?! of)|\balternative(?:ly|s)?\b|\bnormally\b|\bbest practice\b|\bmost (?:people|teams)\b",
         r"\b(?:are you sure|do (?:we|you) really|is that really|(?:would|should|could)n't (?:it|we|you))\b",
         r"\b(?:one|another) (?:thought|way|option|idea)\b|\bmy (?:advice|suggestion|preference)\b",

@@ -15,9 +15,9 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
 from store.clock import Clock, SystemClock
-from store.errors import StoreError, StoreFullError, StoreReadOnlyError, translated
-from store.migrate import upgrade_store
-from store.sqlite import JournalChoice, driver
+from store.errors import StoreBusyError, StoreError, StoreFullError, StoreReadOnlyError, translated
+from store.migrate import require_current, upgrade_store
+from store.sqlite import JournalChoice, can_distrust_schema, driver
 
 _BUSY_MS = 10_000
 
@@ -38,6 +38,7 @@ class Store:
 
         Raises:
             NewerStoreError: It was made by a newer reflexd.
+            NotFoundError: `upgrade` is False and there is none.
             StoreReadOnlyError: The folder or file cannot be written.
             ForeignFileError: The file is something else.
         """
@@ -45,6 +46,8 @@ class Store:
         if upgrade:
             _make_folder(path.parent)
             upgrade_store(path, journal)
+        else:
+            require_current(path)
         writer, reader = (_engine(path, journal, begin) for begin in ("BEGIN IMMEDIATE", "BEGIN"))
         return cls(path, clock or SystemClock(), journal, writer, reader)
 
@@ -96,9 +99,10 @@ def _engine(path: Path, journal: JournalChoice, begin: str) -> Engine:
     )
 
     @event.listens_for(engine, "connect")
-    def connected(connection: Any, _: object) -> None:  # noqa: ANN401 - a DB-API connection
+    def connected(connection: Any, _: object) -> None:
         connection.isolation_level = None
-        set_pragmas(connection, journal, read_only=begin == "BEGIN")
+        trusted = int(not can_distrust_schema(module))
+        set_pragmas(connection, journal, read_only=begin == "BEGIN", trusted_schema=trusted)
 
     @event.listens_for(engine, "begin")
     def began(conn: Connection) -> None:
@@ -107,16 +111,21 @@ def _engine(path: Path, journal: JournalChoice, begin: str) -> Engine:
     return engine
 
 
-def set_pragmas(connection: Any, journal: JournalChoice, *, read_only: bool = False) -> None:  # noqa: ANN401
+def set_pragmas(
+    connection: Any, journal: JournalChoice, *, read_only: bool = False, trusted_schema: int = 0
+) -> None:
     """Set what every connection needs, and read back what matters.
 
     Raises:
+        StoreBusyError: Another process keeps the journal as it is.
         StoreError: SQLite did not take a setting.
     """
-    wanted = {"foreign_keys": 1, "busy_timeout": _BUSY_MS, "trusted_schema": 0, "cell_size_check": 1}
+    wanted = {"foreign_keys": 1, "busy_timeout": _BUSY_MS, "trusted_schema": trusted_schema, "cell_size_check": 1}
     synchronous = {"FULL": 2, "EXTRA": 3}[journal.synchronous]
     if not read_only:
-        connection.execute(f"PRAGMA journal_mode = {journal.mode}")
+        (mode,) = connection.execute(f"PRAGMA journal_mode = {journal.mode}").fetchone()
+        if mode != journal.mode.lower():
+            raise StoreBusyError(f"the journal stays {mode}, {journal.mode} is needed; stop what else uses the store")
         wanted["synchronous"] = synchronous
     else:
         wanted["query_only"] = 1

@@ -108,4 +108,6 @@ def explained(said: str, path: Path) -> StoreError:
     for words, kind, advice in _KNOWN:
         if words in said.lower():
             return kind(f"{path}: {said}; {advice}")
+    if said.startswith(("no such", "near ", "incomplete")):
+        return StoreError(f"{path}: {said}; install reflexd again, or report it")
     return IllegalMoveError(f"{path}: refused: {said}")

@@ -81,24 +81,30 @@ class PairRow:
 
 
 def replace_episodes(conn: Connection, source_id: int, episodes: Sequence[EpisodeRow], now: int) -> Change:
-    """Make the live episodes of a source exactly these; what vanished keeps its row and gets `gone_at`."""
+    """Make the live episodes of a source exactly these; what vanished keeps its row and gets `gone_at`.
+
+    What a source says may change under one id (a weight, a remark). The labels that it gave itself (markers) are
+    forgotten: save them anew in the same transaction.
+    """
     sql = "SELECT id FROM episode WHERE source_id = :source AND gone_at IS NULL"
     live = {row["id"] for row in select(conn, sql, source=source_id)}
     wanted = {episode.id: episode for episode in episodes}
-    run_many(
-        conn, _PUT_EPISODE, [asdict(e) | {"source": source_id, "now": now} for i, e in wanted.items() if i not in live]
-    )
+    run_many(conn, _PUT_EPISODE, [asdict(e) | {"source": source_id, "now": now} for e in wanted.values()])
+    forget = "DELETE FROM episode_label WHERE episode_id = :id AND method = 'marker'"
+    run_many(conn, forget, [{"id": each} for each in wanted])
     gone = [{"id": each, "now": now} for each in sorted(live - wanted.keys())]
     run_many(conn, "UPDATE episode SET gone_at = :now WHERE id = :id", gone)
     return Change(len(wanted.keys() - live), len(gone), len(live & wanted.keys()))
 
 
 _PUT_EPISODE = """
-INSERT INTO episode (id, source_id, session, direction_id, direction, response, outcome, signal, weight, pairable, source_ref, ts,
-  words, seen_at)
-VALUES (:id, :source, :session, :direction_id, :direction, :response, :outcome, :signal, :weight, :pairable, :source_ref, :ts,
-  :words, :now)
-ON CONFLICT (id) DO UPDATE SET gone_at = NULL, source_id = excluded.source_id, source_ref = excluded.source_ref
+INSERT INTO episode (id, source_id, session, direction_id, direction, response, outcome, signal, weight, pairable,
+  source_ref, ts, words, seen_at)
+VALUES (:id, :source, :session, :direction_id, :direction, :response, :outcome, :signal, :weight, :pairable,
+  :source_ref, :ts, :words, :now)
+ON CONFLICT (id) DO UPDATE SET gone_at = NULL, source_id = excluded.source_id, source_ref = excluded.source_ref,
+  signal = excluded.signal, weight = excluded.weight, pairable = excluded.pairable, ts = excluded.ts,
+  words = excluded.words
 """
 
 
@@ -144,12 +150,12 @@ def save_behaviours(conn: Connection, behaviours: Sequence[BehaviourRow], now: i
 _PUT_BEHAVIOUR = """
 INSERT INTO behaviour (name, description, positive, negative, positive_cues, negative_cues, version, origin, changed_at)
 VALUES (:name, :description, :positive, :negative, :positive_cues, :negative_cues, :version, :origin, :now)
-ON CONFLICT (name) DO UPDATE SET description = excluded.description, positive = excluded.positive, negative = excluded.negative,
-  positive_cues = excluded.positive_cues, negative_cues = excluded.negative_cues, version = excluded.version,
-  origin = excluded.origin, changed_at = excluded.changed_at
+ON CONFLICT (name) DO UPDATE SET description = excluded.description, positive = excluded.positive,
+  negative = excluded.negative, positive_cues = excluded.positive_cues, negative_cues = excluded.negative_cues,
+  version = excluded.version, origin = excluded.origin, changed_at = excluded.changed_at
 WHERE (description, positive, negative, positive_cues, negative_cues, version, origin) IS NOT
-  (excluded.description, excluded.positive, excluded.negative, excluded.positive_cues, excluded.negative_cues, excluded.version,
-   excluded.origin)
+  (excluded.description, excluded.positive, excluded.negative, excluded.positive_cues, excluded.negative_cues,
+   excluded.version, excluded.origin)
 """
 
 
@@ -169,7 +175,7 @@ def splits(conn: Connection) -> dict[str, str]:
 
 
 def save_splits(conn: Connection, sides: Mapping[str, str], now: int) -> None:
-    """Give new sessions their side. A session that has one keeps it, whatever `sides` says: the database refuses a change."""
+    """Give new sessions their side. A session that has one keeps it, whatever `sides` says."""
     known = splits(conn)
     run_many(
         conn,

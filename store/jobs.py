@@ -56,7 +56,10 @@ class Claim:
     attempt: int
 
 
-_JOBS = "SELECT j.*, v.behaviour || '@' || v.version AS vector FROM training_job j JOIN vector_version v ON v.id = j.vector_id"
+_JOBS = (
+    "SELECT j.*, v.behaviour || '@' || v.version AS vector "
+    "FROM training_job j JOIN vector_version v ON v.id = j.vector_id"
+)
 
 
 def list_jobs(conn: Connection) -> list[JobRow]:
@@ -84,10 +87,10 @@ def get_job(conn: Connection, job_id: int) -> JobRow:
 def claim(conn: Connection, owner: str, lease_ms: int, now: int) -> Claim | None:
     """Take the first job that is due, for `lease_ms`; None when there is none."""
     row = conn.exec_driver_sql(
-        "UPDATE training_job SET state = 'training', attempt = attempt + 1, lease_token = lease_token + 1, lease_owner = ?, "
-        "lease_expires_at = ?, state_since = ?, milestone_at_claim = milestone, error = NULL WHERE id = (SELECT id FROM training_job "
-        "WHERE state = 'queued' AND available_at <= ? ORDER BY available_at, id LIMIT 1) "
-        "RETURNING id, lease_token, vector_id, attempt",
+        "UPDATE training_job SET state = 'training', attempt = attempt + 1, lease_token = lease_token + 1, "
+        "lease_owner = ?, lease_expires_at = ?, state_since = ?, milestone_at_claim = milestone, error = NULL "
+        "WHERE id = (SELECT id FROM training_job WHERE state = 'queued' AND available_at <= ? "
+        "ORDER BY available_at, id LIMIT 1) RETURNING id, lease_token, vector_id, attempt",
         (owner, now + lease_ms, now, now),
     ).first()
     return Claim(*row) if row else None
@@ -136,29 +139,31 @@ def finish(conn: Connection, claim: Claim, weights: dict[str, Any], result: str,
 def fail(
     conn: Connection, claim: Claim, reason: str, now: int, *, retry_in_ms: int | None, result: str | None = None
 ) -> str:
-    """End an attempt that failed: queued again while attempts remain and `retry_in_ms` is given, else failed. The new state.
+    """End an attempt that failed: queued again while attempts remain and `retry_in_ms` is given, else failed.
+
+    The job's new state is returned; `result` (JSON) is what a training that missed its gates measured.
 
     Raises:
         FencedError: The token is stale.
     """
     job = get_job(conn, claim.job_id)
-    _keep_attempt(conn, job, reason, now, charged=True)
     if retry_in_ms is not None and job.attempt < job.max_attempts:
         changes = f"state = 'queued', available_at = :due, error = :reason, {_FREE}"
         _write_or_fenced(conn, claim, changes, due=now + retry_in_ms, reason=reason, now=now)
+        _keep_attempt(conn, job, reason, now, charged=True)
         return "queued"
     changes = f"state = 'failed', finalized_at = :now, error = :reason, result = :result, {_FREE}"
     _write_or_fenced(conn, claim, changes, reason=reason, result=result, now=now)
+    _keep_attempt(conn, job, reason, now, charged=True)
     return "failed"
 
 
 def release(conn: Connection, claim: Claim, reason: str, now: int) -> None:
     """Give the job back on an orderly stop; the attempt is not charged."""
     job = get_job(conn, claim.job_id)
-    _keep_attempt(conn, job, reason, now, charged=False)
-    _write_or_fenced(
-        conn, claim, f"state = 'queued', attempt = attempt - 1, error = :reason, {_FREE}", reason=reason, now=now
-    )
+    changes = f"state = 'queued', attempt = attempt - 1, error = :reason, {_FREE}"
+    if _write(conn, claim, changes, reason=reason, now=now):  # a fenced worker has nothing to give back
+        _keep_attempt(conn, job, reason, now, charged=False)
 
 
 def rescue(conn: Connection, job_id: int, reason: str, now: int) -> str:
@@ -168,6 +173,8 @@ def rescue(conn: Connection, job_id: int, reason: str, now: int) -> str:
     poison, and progress is finite. Without progress it stays charged, and a job out of attempts fails.
     """
     job = get_job(conn, job_id)
+    if job.state != "training":
+        return job.state
     claim = Claim(job.id, job.lease_token, job.vector_id, job.attempt)
     if job.milestone > job.milestone_at_claim:
         release(conn, claim, reason, now)

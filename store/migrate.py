@@ -11,7 +11,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from store.errors import CorruptStoreError, ForeignFileError, NewerStoreError, StoreError, StoreReadOnlyError, explained
+from store.errors import (
+    CorruptStoreError,
+    ForeignFileError,
+    NewerStoreError,
+    NotFoundError,
+    StoreError,
+    StoreReadOnlyError,
+    explained,
+)
 from store.sqlite import JournalChoice, driver
 
 APPLICATION_ID = 0x52464C58  # "RFLX", in the file's header: file(1) and other programs can tell
@@ -43,6 +51,25 @@ def upgrade_store(path: Path, journal: JournalChoice) -> None:
             _migrate(path, journal)
     except module.Error as error:
         raise explained(str(error), path) from None
+
+
+def require_current(path: Path) -> None:
+    """Refuse a store that is not there, or not of this version; change nothing.
+
+    Raises:
+        NotFoundError: There is no store.
+        NewerStoreError: It was made by a newer reflexd.
+        StoreError: It was made by an older one.
+    """
+    module, _ = driver()
+    try:
+        revision = _revision(path)
+    except module.Error as error:
+        raise explained(str(error), path) from None
+    if revision is None:
+        raise NotFoundError(f"{path}: no store there; `reflexd init` makes one")
+    if revision != HEAD:
+        raise StoreError(f"{path}: made by an older reflexd (revision {revision}); `reflexd init` upgrades it")
 
 
 def _revision(path: Path) -> str | None:
@@ -109,7 +136,7 @@ def _migrate(path: Path, journal: JournalChoice) -> None:
 
     module, _ = driver()
 
-    def connect() -> Any:  # noqa: ANN401 - a DB-API connection
+    def connect() -> Any:
         connection = module.connect(path, timeout=10)
         connection.isolation_level = None
         connection.execute(f"PRAGMA journal_mode = {journal.mode}")
@@ -129,7 +156,7 @@ def _migrate(path: Path, journal: JournalChoice) -> None:
     engine.dispose()
 
 
-def run_migrations(conn: Any, target: str, *, down: bool = False) -> None:  # noqa: ANN401 - a Connection
+def run_migrations(conn: Any, target: str, *, down: bool = False) -> None:
     """Move the tables to revision `target` on an open transaction; triggers and views follow.
 
     Raises:
@@ -148,14 +175,14 @@ def run_migrations(conn: Any, target: str, *, down: bool = False) -> None:  # no
     conn.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
-def drop_definitions(conn: Any) -> None:  # noqa: ANN401 - a Connection
+def drop_definitions(conn: Any) -> None:
     """Drop every trigger and view."""
     rows = conn.exec_driver_sql("SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view')").all()
     for kind, name in rows:
         conn.exec_driver_sql(f'DROP {kind} "{name}"')
 
 
-def create_definitions(conn: Any) -> None:  # noqa: ANN401 - a Connection
+def create_definitions(conn: Any) -> None:
     """Make every trigger and view of this version."""
     for statement in statements(sql("triggers") + sql("views")):
         conn.exec_driver_sql(statement)

@@ -47,8 +47,8 @@ def add_model(
     """Add weights; the same ones again only move to `path`."""
     run(
         conn,
-        "INSERT INTO model (digest, name, path, hidden_size, n_layers, template_digest, root_digest, parent_digest, job_id, added_at) "
-        "VALUES (:digest, :name, :path, :hidden, :layers, :template, :root, :parent, :job, :now) "
+        "INSERT INTO model (digest, name, path, hidden_size, n_layers, template_digest, root_digest, parent_digest, "
+        "job_id, added_at) VALUES (:digest, :name, :path, :hidden, :layers, :template, :root, :parent, :job, :now) "
         "ON CONFLICT (digest) DO UPDATE SET path = excluded.path",
         digest=digest,
         name=name,

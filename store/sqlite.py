@@ -5,7 +5,9 @@ SQLite 3.7.0 to 3.51.2 can corrupt a WAL database when two connections write and
 synchronous=EXTRA, so that the promise holds across power cuts either way.
 """
 
+from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 
 BACKPORTS = ((3, 50, 7), (3, 44, 6))
@@ -38,6 +40,22 @@ def choose(source: str, version: tuple[int, ...]) -> JournalChoice:
         "this version has the WAL-reset bug, so a rollback journal is used; `pip install pysqlite3` brings a newer one"
     )
     return JournalChoice(source, text, False, "DELETE", "EXTRA", reason)
+
+
+@cache
+def can_distrust_schema(module: ModuleType) -> bool:
+    """Whether this SQLite runs our triggers and CHECKs with `trusted_schema` off.
+
+    Older ones (3.40.1 among them) call their own JSON functions unsafe there, and would refuse every write.
+    """
+    with closing(module.connect(":memory:")) as connection:
+        connection.execute("CREATE VIEW probe AS SELECT json_valid('{}')")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        try:
+            connection.execute("SELECT * FROM probe").fetchall()
+        except module.Error:
+            return False
+    return True
 
 
 def driver() -> tuple[ModuleType, JournalChoice]:

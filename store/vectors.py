@@ -83,8 +83,9 @@ def create_candidate(
     """The next version of a behaviour, with its evidence."""
     run(
         conn,
-        "INSERT INTO vector_version (behaviour, version, model_digest, root_digest, pairs_digest, recipe, state, parent_id, lineage, "
-        "state_since, created_at) SELECT :behaviour, coalesce(max(version), 0) + 1, :model, :root, :pairs, :recipe, 'candidate', "
+        "INSERT INTO vector_version (behaviour, version, model_digest, root_digest, pairs_digest, recipe, state, "
+        "parent_id, lineage, state_since, created_at) "
+        "SELECT :behaviour, coalesce(max(version), 0) + 1, :model, :root, :pairs, :recipe, 'candidate', "
         "max(id), :lineage, :now, :now FROM vector_version WHERE behaviour = :behaviour",
         behaviour=behaviour,
         model=model_digest,
@@ -114,16 +115,18 @@ def mark_extracted(
     """Store the matrix (n_layers, dim), float32 little-endian, and move candidate → extracted.
 
     Raises:
-        StoreError: The bytes are not what `sha256` says, or not finite.
+        StoreError: The bytes are not what `sha256` or the shape says, or not finite.
     """
+    if len(data) != 4 * n_layers * dim:
+        raise StoreError(f"vector {sha256[:12]}: {len(data)} bytes for {n_layers} × {dim} float32; extract it again")
     if hashlib.sha256(data).hexdigest() != sha256:
         raise StoreError(f"vector {sha256[:12]}: its bytes hash to something else; extract it again")
     if not all(map(math.isfinite, struct.unpack(f"<{len(data) // 4}f", data))):
         raise StoreError(f"vector {sha256[:12]}: holds NaN or infinity; extract it again")
     run(
         conn,
-        "INSERT INTO vector_blob (sha256, dtype, n_layers, dim, data) VALUES (:sha, 'float32-le', :layers, :dim, :data) "
-        "ON CONFLICT DO NOTHING",
+        "INSERT INTO vector_blob (sha256, dtype, n_layers, dim, data) "
+        "VALUES (:sha, 'float32-le', :layers, :dim, :data) ON CONFLICT DO NOTHING",
         sha=sha256,
         layers=n_layers,
         dim=dim,
@@ -158,7 +161,8 @@ def mark_verified(
         vector_id,
         "verified",
         now,
-        "layer = :layer, dose = :dose, coefficient = :coefficient, effect = :effect, effect_low = :low, effect_high = :high",
+        "layer = :layer, dose = :dose, coefficient = :coefficient, "
+        "effect = :effect, effect_low = :low, effect_high = :high",
         layer=layer,
         dose=dose,
         coefficient=coefficient,
@@ -194,8 +198,14 @@ def promote(
     return int(row["id"])
 
 
-def withdraw(conn: Connection, vector_id: int, reason: str, now: int) -> None:
-    """Take a version out, by a person."""
+def withdraw(conn: Connection, vector_id: int, reason: str, now: int, actor: str | None = None) -> None:
+    """Take a version out, by a person. Its open training job, if it has one, is cancelled first."""
+    open_job = (
+        "UPDATE training_job SET state = 'cancelled', error = :reason, decided_by = :actor, finalized_at = :now, "
+        "state_since = :now, lease_owner = NULL, lease_expires_at = NULL "
+        "WHERE vector_id = :id AND state IN ('awaiting_approval', 'queued', 'training')"
+    )
+    run(conn, open_job, reason=f"withdrawn: {reason}", actor=actor, now=now, id=vector_id)
     _move(conn, vector_id, "withdrawn", now, "reason = :reason", reason=reason)
 
 
@@ -247,7 +257,7 @@ def in_state(conn: Connection, *states: str) -> list[VectorRow]:
     """Versions in any of `states`, oldest first."""
     sql = text("SELECT * FROM vector_version WHERE state IN :states ORDER BY id")
     rows = conn.execute(sql.bindparams(bindparam("states", expanding=True)), {"states": list(states)}).mappings()
-    return [shaped(VectorRow, row) for row in rows]
+    return [shaped(VectorRow, dict(row)) for row in rows]
 
 
 def last_verified(conn: Connection, behaviour: str, root_digest: str, n: int) -> list[VectorRow]:
@@ -282,14 +292,18 @@ def verification(conn: Connection, vector_id: int) -> str | None:
 
 def vector_pairs(conn: Connection, vector_id: int) -> list[PairRow]:
     """A version's evidence, each pair on the side where it was used, by id."""
-    sql = f"SELECT {PAIR_COLUMNS}, v.split FROM vector_pair v JOIN pair p ON p.id = v.pair_id WHERE v.vector_id = :id ORDER BY p.id"
+    sql = (
+        f"SELECT {PAIR_COLUMNS}, v.split FROM vector_pair v JOIN pair p ON p.id = v.pair_id "
+        "WHERE v.vector_id = :id ORDER BY p.id"
+    )
     return [pair_row(row) for row in select(conn, sql, id=vector_id)]
 
 
 def retired_into(conn: Connection, model_digest: str) -> set[int]:
     """The vectors that live in these weights: those of the jobs on the line from the root to them."""
     sql = (
-        "WITH RECURSIVE line (parent_digest, job_id) AS (SELECT parent_digest, job_id FROM model WHERE digest = :digest "
+        "WITH RECURSIVE line (parent_digest, job_id) AS ("
+        "SELECT parent_digest, job_id FROM model WHERE digest = :digest "
         "UNION ALL SELECT m.parent_digest, m.job_id FROM model m JOIN line l ON m.digest = l.parent_digest) "
         "SELECT j.vector_id FROM training_job j JOIN line l ON l.job_id = j.id"
     )

@@ -1,5 +1,6 @@
 """What every stage is given: settings, folders, the store, the clock, the model process, and somebody to tell."""
 
+import hashlib
 import os
 import socket
 from collections.abc import Callable
@@ -82,5 +83,7 @@ class Context:
             if not own.enabled:
                 known.pop(name, None)
                 continue
-            known[name] = Behaviour(name=name, **own.model_dump(exclude={"enabled"}))
+            cues = "\n".join((*own.positive_cues, "", *own.negative_cues))
+            version = hashlib.sha256(cues.encode()).hexdigest()[:8]  # other cues, another version
+            known[name] = Behaviour(name=name, version=version, **own.model_dump(exclude={"enabled"}))
         return list(known.values())

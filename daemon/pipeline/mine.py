@@ -36,7 +36,9 @@ def mine(ctx: Context) -> bool:
         episodes = _episodes(live_episodes(conn), live_labels(conn))
         mined = {b.name: _mine_one(episodes, b) for b in [*configured, *own]}
         save_labels(conn, [row for labelled, _ in mined.values() for row in labelled])
-        sides = assign_splits(_groups([pair for _, pairs in mined.values() for pair in pairs], episodes), splits(conn))
+        sides = splits(conn)
+        for _, pairs in mined.values():  # one after the other, so that each behaviour gets its own shares
+            sides = assign_splits(_groups(pairs, episodes), sides)
         save_splits(conn, sides, ctx.now())
         changes = {
             name: replace_pairs(conn, name, [pair_row(pair, sides[pair.group]) for pair in pairs], ctx.now())

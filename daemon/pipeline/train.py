@@ -6,6 +6,8 @@ Only one reflexd works in a state folder at a time (the work lock, which the mod
 
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from daemon.errors import DataError, FullError, ModelTaskError, ReflexdError
 from daemon.pipeline.context import Context, worker_name
 from daemon.pipeline.extract import split_pairs
@@ -83,8 +85,8 @@ def _request(ctx: Context, mine: Claim) -> TrainRequest:
     with ctx.store.read() as conn:
         vector = by_id(conn, mine.vector_id)
         sides = split_pairs(vector_pairs(conn, vector.id))
-        base = _weights_to_train(ctx, vector)
-        earlier = tuple(_earlier(ctx, base))
+        base = _weights_to_train(conn, vector)
+        earlier = tuple(_earlier(conn, base))
     assert vector.layer is not None
     assert vector.dose is not None
     folder = ctx.home.training / str(mine.job_id)
@@ -96,6 +98,7 @@ def _request(ctx: Context, mine: Claim) -> TrainRequest:
         vector=vector_path(ctx, vector),
         layer=vector.layer,
         dose=vector.dose,
+        coefficient=vector.coefficient,
         behaviour=vector.behaviour,
         **sides,
         neutral_train=load_neutral("train"),
@@ -115,20 +118,18 @@ def _last_attempt(folder: Path, token: int) -> Path | None:
     return folder / str(max(earlier)) if earlier else None
 
 
-def _weights_to_train(ctx: Context, vector: VectorRow) -> ModelRow:
+def _weights_to_train(conn: Connection, vector: VectorRow) -> ModelRow:
     """The current weights if they descend from the vector's model, else the model it was extracted from."""
-    with ctx.store.read() as conn:
-        current = current_model(conn)
-        if current is not None and current.root_digest == vector.root_digest:
-            return current
-        return get_model(conn, vector.model_digest)
+    current = current_model(conn)
+    if current is not None and current.root_digest == vector.root_digest:
+        return current
+    return get_model(conn, vector.model_digest)
 
 
-def _earlier(ctx: Context, base: ModelRow) -> list[EarlierBehaviour]:
+def _earlier(conn: Connection, base: ModelRow) -> list[EarlierBehaviour]:
     """Behaviours that live in `base` already, with the evidence of the vectors that were trained into it."""
-    with ctx.store.read() as conn:
-        baked = [by_id(conn, vector) for vector in sorted(retired_into(conn, base.digest))]
-        evidence = {v.behaviour: split_pairs(vector_pairs(conn, v.id)) for v in baked}
+    baked = [by_id(conn, vector) for vector in sorted(retired_into(conn, base.digest))]
+    evidence = {v.behaviour: split_pairs(vector_pairs(conn, v.id)) for v in baked}
     return [EarlierBehaviour(name=name, train=sides["train"], test=sides["test"]) for name, sides in evidence.items()]
 
 
@@ -149,7 +150,7 @@ def _record(ctx: Context, mine: Claim, report: TrainReport) -> None:
         return
     with ctx.store.read() as conn:
         vector = by_id(conn, mine.vector_id)
-        base = _weights_to_train(ctx, vector)
+        base = _weights_to_train(conn, vector)
     weights = {
         "digest": report.weights_digest,
         "name": f"{base.name}+{vector.name}",

@@ -1,7 +1,7 @@
 """Adding vectors to block outputs, at every position but the first, wherever the first is.
 
 Positions are absolute. Under the KV cache a forward pass sees only new tokens, and padding may stand on the left, so
-the first real column of each row is taken from the attention mask of the whole, and the past from the cache's length.
+the first real column of each row is read from the mask of the whole sequence, and the past from the cache's length.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,24 +17,17 @@ from daemon.steering.layout import Layout, hidden_of, with_hidden
 
 @dataclass
 class _Pass:
-    """What a hook must know of the current forward pass: where it starts, and each row's first real column."""
+    """What the hooks must know of the forward pass under way: (rows or 1, tokens, 1) bool, True at a first token."""
 
-    past: int = 0
-    first: Tensor | None = None  # (batch,)
-
-    def keep(self, tokens: int, device: torch.device) -> Tensor:
-        """(batch or 1, tokens, 1) bool: True where a vector is added."""
-        columns = torch.arange(self.past, self.past + tokens, device=device)
-        first = torch.zeros(1, dtype=torch.long, device=device) if self.first is None else self.first
-        return (columns[None, :] != first[:, None])[..., None]
+    first: Tensor | None = None
 
 
 @contextmanager
 def steer(layout: Layout, deltas: Mapping[int, Tensor]) -> Iterator[None]:
-    """Add `deltas[layer]`, (hidden) or one for each row (batch, hidden), to that block's output while in the block.
+    """Add `deltas[layer]`, (hidden) or one for each row of a batch (rows, hidden), to that block's output.
 
-    Coefficients are already in the deltas. Nested blocks add up. Other models and threads are not touched; hooks are
-    removed on the way out, whatever happened.
+    Coefficients are already in the deltas. Nested uses add up. No state is shared between models; the hooks are removed
+    on the way out, whatever happened. Whoever wants to see steered outputs registers hooks after this.
     """
     current = _Pass()
     handles = [layout.decoder.register_forward_pre_hook(_observer(current), with_kwargs=True)]
@@ -47,22 +40,32 @@ def steer(layout: Layout, deltas: Mapping[int, Tensor]) -> Iterator[None]:
             handle.remove()
 
 
+def first_tokens(kwargs: Mapping[str, Any]) -> Tensor:
+    """(rows or 1, tokens) bool: which of a decoder call's tokens are the first of their sequence."""
+    tokens = kwargs["input_ids"] if kwargs.get("input_ids") is not None else kwargs["inputs_embeds"]
+    mask, positions, cache = kwargs.get("attention_mask"), kwargs.get("position_ids"), kwargs.get("past_key_values")
+    past = int(cache.get_seq_length()) if cache is not None else 0
+    columns = torch.arange(past, past + tokens.shape[1], device=tokens.device)[None]
+    if isinstance(mask, Tensor) and mask.ndim == 2:
+        return columns == mask.to(torch.long).argmax(dim=1)[:, None]
+    if positions is not None:  # the mask was built by the caller: a trie may have several first tokens
+        return torch.as_tensor(positions == 0)
+    return columns == 0
+
+
 def _observer(current: _Pass) -> Any:
-    def observe(_: object, __: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        mask = kwargs.get("attention_mask")
-        cache = kwargs.get("cache", kwargs.get("past_key_values"))  # renamed in transformers 5
-        current.past = int(cache.get_seq_length()) if cache is not None else 0
-        is_padding_mask = isinstance(mask, Tensor) and mask.ndim == 2
-        current.first = mask.to(torch.long).argmax(dim=1) if mask is not None and is_padding_mask else None
+    def observe(_decoder: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        named = kwargs | ({"input_ids": args[0]} if args else {})
+        current.first = first_tokens(named)[..., None]
 
     return observe
 
 
 def _adder(current: _Pass, delta: Tensor) -> Any:
-    def add(_: object, __: tuple[Any, ...], output: Any) -> Any:
+    def add(_block: object, _args: object, output: Any) -> Any:
         hidden = hidden_of(output)
-        keep = current.keep(hidden.shape[1], hidden.device)
+        assert current.first is not None
         added = delta.to(hidden) if delta.ndim == 1 else delta.to(hidden)[:, None, :]
-        return with_hidden(output, hidden + keep * added)
+        return with_hidden(output, hidden + added * ~current.first)
 
     return add

@@ -1,13 +1,11 @@
-"""Where things are in a model, found from the model itself: decoder, blocks, head, and what each linear map does.
+"""Where things are in a model, found from the model itself: its decoder, its blocks, its head.
 
-No table of architectures: the decoder is what transformers calls it, the blocks are its one list of the right length,
-and roles come from watching one small forward pass.
+No table of architectures: the decoder is what the model calls so, and the blocks are the list of the configured length
+whose members run, in order and once each, when the decoder reads text. A vision tower stays silent then.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,41 +15,30 @@ from daemon.errors import DataError
 
 @dataclass(frozen=True)
 class Layout:
-    """The decoder, its blocks from input to output, the head, and the residual stream's width."""
+    """The decoder (tokens → hidden states, no head), its blocks from input to output, and the head."""
 
     decoder: nn.Module
     blocks: tuple[nn.Module, ...]
     head: nn.Module
     hidden_size: int
-
-    @property
-    def n_layers(self) -> int:
-        """Number of blocks."""
-        return len(self.blocks)
-
-
-@dataclass(frozen=True)
-class Target:
-    """A linear map of one block, by its name in the model."""
-
-    name: str
-    module: nn.Module
-    layer: int
+    n_layers: int
 
 
 def find_layout(model: Any) -> Layout:
-    """The layout of a causal language model.
+    """The layout of a causal language model; one pass over three tokens is run.
 
     Raises:
-        DataError: It has no decoder, or no list of blocks of the length that its configuration states.
+        DataError: No list of the configured length runs as the decoder's blocks.
     """
     config = model.config.get_text_config()
-    decoder = model.get_decoder()
-    lists = [m for m in decoder.modules() if isinstance(m, nn.ModuleList) and len(m) == config.num_hidden_layers]
-    if not lists:
-        raise DataError(f"{type(model).__name__}: found no list of {config.num_hidden_layers} blocks in its decoder")
-    head = model.get_output_embeddings()
-    return Layout(decoder, tuple(lists[0]), head, config.hidden_size)
+    hidden, n_layers = int(config.hidden_size), int(config.num_hidden_layers)
+    decoder, head = _decoder(model), model.get_output_embeddings()
+    lists = [m for m in decoder.modules() if isinstance(m, nn.ModuleList) and len(m) == n_layers]
+    blocks = next((tuple(each) for each in lists if _runs_as_blocks(decoder, tuple(each), hidden)), None)
+    if blocks is None or head is None:
+        lacks = "output head" if blocks else f"list of {n_layers} blocks that runs on text"
+        raise DataError(f"{type(model).__name__}: no {lacks} in it; use a causal language model")
+    return Layout(decoder, blocks, head, hidden, n_layers)
 
 
 def hidden_of(output: Any) -> Tensor:
@@ -65,108 +52,29 @@ def with_hidden(output: Any, hidden: Tensor) -> Any:
     return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
 
-def _is_fused(layout: Layout, roles: dict[str, tuple[str, ...]]) -> bool:
-    first, output = (layout.blocks[0].get_submodule(roles[role][0]) for role in ("query", "writers"))
-    return out_in(first)[0] != out_in(output)[1]
+def _decoder(model: Any) -> nn.Module:
+    decoder: nn.Module = model.get_decoder()
+    base: nn.Module = model.base_model
+    return base if decoder is model or decoder is None else decoder
 
 
-@dataclass
-class _Call:
-    """One call of a linear map in the dry run: its input's dependence on position 0, seen at position 1."""
+def _runs_as_blocks(decoder: nn.Module, blocks: tuple[nn.Module, ...], hidden: int) -> bool:
+    """Whether each of `blocks` runs once, in order, and gives (1, 3, hidden), when the decoder reads three tokens."""
+    ran: list[int] = []
 
-    name: str
-    module: nn.Module
-    depends: bool
+    def noted(_module: nn.Module, _args: object, output: Any, index: int) -> None:
+        if getattr(hidden_of(output), "shape", None) == (1, 3, hidden):
+            ran.append(index)
 
-
-def find_targets(model: nn.Module, layout: Layout, which: Literal["writers", "query"], last_layer: int) -> list[Target]:
-    """Linear maps by role in blocks 0..`last_layer`.
-
-    `writers`: the attention's output and the MLP's last map, which write to the residual stream. `query`: the
-    attention's first map.
-
-    Raises:
-        DataError: A block has no such map, for instance a fused query.
-    """
-    names = {module: name for name, module in model.named_modules()}
-    roles = _roles(layout)
-    if which == "query" and _is_fused(layout, roles):
-        raise DataError("targets 'query': this model computes query, key and value in one map; use 'writers'")
-    found = []
-    for layer in range(last_layer + 1):
-        for path in roles[which]:
-            module = layout.blocks[layer].get_submodule(path)
-            found.append(Target(names[module], module, layer))
-    return found
-
-
-def mlp_down(layout: Layout, layer: int) -> nn.Module:
-    """The last linear map of the MLP in block `layer`: (features) → (hidden)."""
-    return layout.blocks[layer].get_submodule(_roles(layout)["writers"][1])
-
-
-def out_in(module: nn.Module) -> tuple[int, int]:
-    """(outputs, inputs) of a linear map; GPT-2's Conv1D keeps its weight transposed."""
-    weight: Tensor = module.weight  # type: ignore[assignment]
-    a, b = weight.shape
-    return (b, a) if _is_conv1d(module) else (a, b)
-
-
-def is_linear(module: nn.Module) -> bool:
-    """Whether it is a linear map: torch's, or GPT-2's Conv1D."""
-    return isinstance(module, nn.Linear) or _is_conv1d(module)
-
-
-def _is_conv1d(module: nn.Module) -> bool:
-    return type(module).__name__ == "Conv1D"
-
-
-def _roles(layout: Layout) -> dict[str, tuple[str, ...]]:
-    """Paths inside a block by role, from block 0 of a dry run."""
-    calls = _dry_run(layout)
-    mixing = next((i for i, call in enumerate(calls) if call.depends), None)
-    if mixing is None:
-        raise DataError("no linear map of the first block sees other positions; is there attention in it?")
-    output = calls[mixing]
-    attention = output.name.split(".")[0]
-    rest = [call for call in calls if call.name.split(".")[0] != attention]
-    downs = [call for call in rest if out_in(call.module)[0] == layout.hidden_size]
-    if not downs:
-        raise DataError("the first block has no linear map outside its attention that writes to the residual stream")
-    first = next(call for call in calls if call.name.split(".")[0] == attention)
-    return {"writers": (output.name, downs[-1].name), "query": (first.name,)}
-
-
-def _dry_run(layout: Layout) -> list[_Call]:
-    """Linear maps of block 0 in the order of execution, in two passes that differ at position 0 only."""
-    device = next(layout.decoder.parameters()).device
-    seen: list[list[tuple[str, nn.Module, Tensor]]] = []
-    for first_token in (1, 2):
-        ids = torch.tensor([[first_token, 3, 4]], device=device)
-        with _watched(layout.blocks[0]) as calls, torch.no_grad():
-            layout.decoder(input_ids=ids, use_cache=False)
-        seen.append(calls)
-    return [
-        _Call(name, module, not torch.equal(one, two))
-        for (name, module, one), (_, _, two) in zip(seen[0], seen[1], strict=True)
+    handles = [
+        block.register_forward_hook(lambda m, a, o, index=index: noted(m, a, o, index))
+        for index, block in enumerate(blocks)
     ]
-
-
-@contextmanager
-def _watched(block: nn.Module) -> Iterator[list[tuple[str, nn.Module, Tensor]]]:
-    """Record the input at position 1 of every linear map in `block`."""
-    calls: list[tuple[str, nn.Module, Tensor]] = []
-
-    def hook(name: str) -> Any:
-        def record(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            flat = args[0].reshape(-1, args[0].shape[-1])
-            calls.append((name, module, flat[min(1, len(flat) - 1)].clone()))
-
-        return record
-
-    handles = [m.register_forward_pre_hook(hook(name)) for name, m in block.named_modules() if is_linear(m)]
+    ids = torch.tensor([[1, 2, 3]], device=next(decoder.parameters()).device)
     try:
-        yield calls
+        with torch.no_grad():
+            decoder(input_ids=ids, use_cache=False)
     finally:
         for handle in handles:
             handle.remove()
+    return ran == list(range(len(blocks)))

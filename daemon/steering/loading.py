@@ -1,5 +1,8 @@
 """A model in memory: float32, evaluation mode, from a local folder, refused when a weight is not finite."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from daemon.errors import DataError
+from daemon.models.folder import check_model_folder
 from daemon.steering.layout import Layout, find_layout
 from daemon.steering.model_folder import model_digest, template_digest
 
@@ -25,30 +29,49 @@ class LoadedModel:
 
 
 def load_model(folder: Path, threads: int = 0) -> LoadedModel:
-    """Load the model in `folder`; nothing is downloaded. `threads` 0 leaves torch's own choice.
+    """Load the model in `folder`; nothing is downloaded. `threads` 0 leaves torch its own choice.
 
     Raises:
         NoInputError: There is no model in the folder.
-        DataError: It cannot be read, or holds NaN or infinity; the message names the tensor.
+        DataError: It cannot be read, or is no causal language model, or a tensor, which is named, is not finite.
     """
-    digest = model_digest(folder)
+    check_model_folder(folder)
     if threads:
         torch.set_num_threads(threads)
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, attn_implementation="sdpa"
-        )
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise DataError(f"{folder}: cannot be loaded: {str(error).splitlines()[0]}; provide the model again") from error
-    _require_finite(model, folder)
-    model.eval().requires_grad_(False)
-    return LoadedModel(model, tokenizer, find_layout(model), digest, template_digest(folder))
+        with _quiet():
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, attn_implementation="sdpa"
+            )
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise DataError(f"{folder}: cannot be loaded: {told}; provide the model again") from error
+    require_finite(model, folder)
+    model.train(False).requires_grad_(False)
+    return LoadedModel(model, tokenizer, find_layout(model), model_digest(folder), template_digest(folder))
 
 
-def _require_finite(model: torch.nn.Module, folder: Path) -> None:
+def require_finite(model: torch.nn.Module, folder: Path) -> None:
+    """Refuse a model with NaN or infinity in it.
+
+    Raises:
+        DataError: The message names the first such tensor.
+    """
     for name, tensor in model.named_parameters():
-        if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
+        if not torch.isfinite(tensor).all():
             raise DataError(f"{folder}: {name} holds NaN or infinity; provide the model again")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and no remarks of transformers, whose settings are as before afterwards."""
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,74 +1,54 @@
-"""From layer L up: the blocks below are computed once, and every dose and every baseline costs only the blocks above.
+"""From block L up: what lies below is computed once, so every dose and every baseline costs only the upper part.
 
-While resumed, the lower blocks hand their input through and block L answers with the given hidden states; the model's
-own code makes masks and rotary embeddings. A model whose blocks are not called like that is found out by trying.
+While resumed, the lower blocks hand their input through and block L answers with the given hidden states; masks and
+rotary embeddings are made by the model's own code. Hooks on block L still run, so a vector can be added there.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from daemon.steering.forward import Outputs, run
-from daemon.steering.layout import Layout, hidden_of
-from daemon.steering.loading import LoadedModel
-from daemon.steering.trees import Batch
+from daemon.steering.layout import Layout, with_hidden
 
 
-def lower_part(loaded: LoadedModel, batch: Batch, layers: Sequence[int]) -> tuple[dict[int, Tensor], Outputs]:
-    """Whole outputs (b, T, hidden) of the blocks `layers`, and the outputs of the full pass."""
-    kept: dict[int, Tensor] = {}
+@contextmanager
+def kept_outputs(layout: Layout, layers: Sequence[int]) -> Iterator[dict[int, Any]]:
+    """The whole outputs of the blocks `layers` of the last forward pass, as the blocks gave them."""
+    kept: dict[int, Any] = {}
 
-    def keeper(layer: int) -> Callable[..., None]:
-        def keep(_module: object, _args: object, output: object) -> None:
-            kept[layer] = hidden_of(output)
+    def keeper(layer: int) -> Any:
+        def keep(_block: nn.Module, _args: object, output: Any) -> None:
+            kept[layer] = output
 
         return keep
 
-    handles = [loaded.layout.blocks[layer].register_forward_hook(keeper(layer)) for layer in layers]
+    handles = [layout.blocks[layer].register_forward_hook(keeper(layer)) for layer in layers]
     try:
-        return kept, run(loaded.model, batch)
+        yield kept
     finally:
         for handle in handles:
             handle.remove()
 
 
-def steered(hidden: Tensor, delta: Tensor) -> Tensor:
-    """Block output (b, T, hidden) with `delta` (hidden) added at every position but the first."""
-    added = hidden + delta.to(hidden)
-    added[:, 0] = hidden[:, 0]
-    return added
-
-
 @contextmanager
-def resumed(layout: Layout, layer: int, hidden: Tensor) -> Iterator[None]:
-    """Let a forward pass begin with `hidden` (b, T, hidden) as the output of block `layer`."""
+def resumed(layout: Layout, layer: int, output: Any) -> Iterator[None]:
+    """Let a forward pass begin with `output` (what `kept_outputs` kept) as the output of block `layer`."""
 
-    def through(hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        return hidden_states
+    def through(*args: Any, **kwargs: Any) -> Any:
+        hidden: Tensor = args[0] if args else kwargs["hidden_states"]
+        return with_hidden(output, hidden)
 
-    def answer(*_: Any, **__: Any) -> Tensor:
-        return hidden
+    def answer(*_: Any, **__: Any) -> Any:
+        return output
 
-    blocks = layout.blocks[: layer + 1]
-    for block in blocks:
-        block.forward = answer if block is blocks[-1] else through
+    lower, resumed_block = layout.blocks[:layer], layout.blocks[layer]
+    for block in lower:
+        block.forward = through
+    resumed_block.forward = answer
     try:
         yield
     finally:
-        for block in blocks:
+        for block in (*lower, resumed_block):
             del block.forward  # the class's own is back
-
-
-def resumes_exactly(loaded: LoadedModel, batch: Batch, layer: int) -> bool:
-    """Whether this model, resumed at `layer`, gives what it gives in one go (to 1e-3 of the largest value)."""
-    with torch.no_grad():
-        kept, whole = lower_part(loaded, batch, [layer])
-        try:
-            with resumed(loaded.layout, layer, kept[layer]):
-                again = run(loaded.model, batch)
-        except (TypeError, AttributeError, RuntimeError, IndexError):
-            return False
-    return bool((again.final - whole.final).abs().max() <= 1e-3 * whole.final.abs().max())

@@ -4,72 +4,88 @@ Prompt and reply are tokenised apart and joined, as they are when a model genera
 of its prompt.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from daemon.errors import DataError
 from daemon.protocol import NeutralText
-from daemon.steering.trees import Tree, chain, tree
 from graph.schema import Pair, Prompt
 
-Ids = list[int]
+Ids = tuple[int, ...]
 
 
-def prompt_ids(tokenizer: Any, prompt: Prompt) -> Ids:
-    """Chat messages through the template, ready for a reply; plain text as it is, with the tokenizer's own specials.
+@dataclass(frozen=True)
+class EncodedReply:
+    """Token ids of what is given, at least one, and of what is scored after it, at least one."""
+
+    prompt_ids: Ids
+    reply_ids: Ids
+
+    @property
+    def ids(self) -> Ids:
+        """Both, in order."""
+        return self.prompt_ids + self.reply_ids
+
+
+def encode(tokenizer: Any, prompt: Prompt, reply: str) -> EncodedReply:
+    """Chat messages by the template, ready for a reply; a plain prompt with the tokenizer's own special tokens.
 
     Raises:
-        DataError: The tokenizer has no chat template, or the prompt has no tokens.
+        DataError: There is no chat template for a chat, or prompt or reply has no tokens.
     """
     if isinstance(prompt, str):
-        ids: Ids = tokenizer(prompt).input_ids
+        given = tuple(tokenizer(prompt).input_ids)
     else:
-        ids = _chat_ids(tokenizer, [message.model_dump() for message in prompt], add_generation_prompt=True)
-    if not ids:
-        raise DataError(f"prompt {str(prompt)[:40]!r}: no tokens in it; give a prompt with text")
-    return ids
+        given = _chat_ids(tokenizer, [message.model_dump() for message in prompt], add_generation_prompt=True)
+    scored = tuple(tokenizer(reply, add_special_tokens=False).input_ids)
+    for what, ids, text in (("prompt", given, prompt), ("reply", scored, reply)):
+        if not ids:
+            raise DataError(f"{what} {str(text)[:40]!r}: no tokens in it; give a {what} with text")
+    return EncodedReply(given, scored)
 
 
-def reply_ids(tokenizer: Any, reply: str) -> Ids:
-    """The reply's own tokens, nothing before and nothing after.
+def encode_pairs(tokenizer: Any, pairs: Iterable[Pair]) -> list[EncodedReply]:
+    """Positive and negative reply of each pair in turn: reply r of pair i is item 2 i + r."""
+    return [encode(tokenizer, pair.prompt, reply) for pair in pairs for reply in (pair.positive, pair.negative)]
+
+
+def encode_neutral(tokenizer: Any, neutral: NeutralText) -> EncodedReply:
+    """All of a plain text but its first token is scored; of a chat, all that follows its system prefix.
+
+    A tokenizer without a chat template reads a chat as plain text.
 
     Raises:
-        DataError: It has none.
+        DataError: Fewer than two tokens.
     """
-    ids: Ids = tokenizer(reply, add_special_tokens=False).input_ids
-    if not ids:
-        raise DataError(f"reply {reply[:40]!r}: no tokens in it; give a reply with text")
-    return ids
-
-
-def pair_tree(tokenizer: Any, pair: Pair) -> Tree:
-    """The prompt once, with the positive reply (0) and the negative one (1) on it."""
-    replies = [reply_ids(tokenizer, pair.positive), reply_ids(tokenizer, pair.negative)]
-    return tree(prompt_ids(tokenizer, pair.prompt), replies)
-
-
-def neutral_chain(tokenizer: Any, neutral: NeutralText) -> Tree:
-    """Every token of a plain text but the first is scored; of a chat, all that follows its system prefix."""
-    if neutral.text is not None:
-        ids: Ids = tokenizer(neutral.text).input_ids
-        return chain(ids, range(1, len(ids)))
-    messages: Sequence[dict[str, str]] = neutral.messages or ()
-    ids = _chat_ids(tokenizer, list(messages), add_generation_prompt=False)
-    return chain(ids, range(max(1, _system_prefix(tokenizer, list(messages), ids)), len(ids)))
+    messages = list(neutral.messages or ())
+    if neutral.text is None and getattr(tokenizer, "chat_template", None):
+        ids = _chat_ids(tokenizer, messages, add_generation_prompt=False)
+        given = min(_system_prefix(tokenizer, messages, ids), len(ids) - 1)
+    else:
+        text = neutral.text if neutral.text is not None else "\n".join(message["content"] for message in messages)
+        ids, given = tuple(tokenizer(text).input_ids), 1
+    if len(ids) < 2:
+        raise DataError(f"neutral text {str(neutral.text)[:40]!r}: fewer than two tokens; give a longer one")
+    return EncodedReply(ids[:given], ids[given:])
 
 
 def _chat_ids(tokenizer: Any, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> Ids:
     if not getattr(tokenizer, "chat_template", None):
         raise DataError("this model's tokenizer has no chat template; give prompts as plain text")
     rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
-    ids: Ids = tokenizer(rendered, add_special_tokens=False).input_ids
-    return ids
+    return tuple(tokenizer(rendered, add_special_tokens=False).input_ids)
 
 
 def _system_prefix(tokenizer: Any, messages: list[dict[str, str]], ids: Ids) -> int:
-    """How many tokens the template puts before the user's own: those shared with another user's message."""
-    other = _chat_ids(tokenizer, [{"role": "user", "content": "\u00b6"}], add_generation_prompt=False)
-    shared = 0
-    while shared < min(len(ids), len(other)) and ids[shared] == other[shared]:
-        shared += 1
-    return shared if messages and messages[0]["role"] == "user" else 1
+    """How many tokens stand before the first user's own words: those that other words would leave as they are."""
+    first = next((i for i, message in enumerate(messages) if message["role"] == "user"), 0)
+    shared = []
+    for words in ("¶", "Zq"):
+        other = [*messages[:first], messages[first] | {"content": words}]
+        shared.append(_common_prefix(ids, _chat_ids(tokenizer, other, add_generation_prompt=False)))
+    return max(1, min(shared))
+
+
+def _common_prefix(one: Ids, two: Ids) -> int:
+    return next((i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))

@@ -1,136 +1,154 @@
-"""A prompt with all its replies as one sequence: the prompt is computed once, each reply sees the prompt and itself.
+"""Sequences packed into batches, so that what they share is computed once.
 
-    prompt p₀ p₁ p₂ │ a₀ a₁ │ b₀ b₁ b₂        positions 0 1 2 │ 3 4 │ 3 4 5        b does not see a
+A trie holds many sequences in one row: a shared prompt, or the shared system prefix of many prompts, stands there once,
+and each token sees its own ancestors only.
 
-Exact for full attention. Where a model mixes positions in another way (recurrence, a window shorter than the text) the
-first batch shows it, and each reply gets a sequence of its own. Neutral text is a trunk with nothing on it.
+    s₀ s₁ ┬ p₂ p₃ ┬ a₄ a₅        ids        s₀ s₁ p₂ p₃ a₄ a₅ b₄ q₂ …
+          │       └ b₄           positions   0  1  2  3  4  5  4  2 …
+          └ q₂ …                 mask        token i sees token j  ⇔  j is i or an ancestor of i
+
+Exact for full attention (measured: 3e-4 on values up to 539). Where a model mixes positions otherwise (recurrence, a
+window shorter than the text), `daemon.steering.exactness` finds out and the sequences stand apart, padded on the right.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from daemon.steering.loading import LoadedModel
+from daemon.steering.text import EncodedReply
 
-
-@dataclass(frozen=True)
-class Slot:
-    """The output at `index` of the sequence predicts token `target` of reply number `reply`."""
-
-    index: int
-    target: int
-    reply: int
-
-
-@dataclass(frozen=True)
-class Tree:
-    """One sequence; `branch` is 0 on the trunk and k on the k-th reply."""
-
-    ids: tuple[int, ...]
-    positions: tuple[int, ...]
-    branch: tuple[int, ...]
-    slots: tuple[Slot, ...]
-
-    def __len__(self) -> int:
-        return len(self.ids)
+PADDED_TOKENS = 1024
+TRIE_TOKENS = 384
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Trees padded on the right to T. `rows`, `columns`, `targets`, `replies` (n,) list the slots of all of them.
+    """b rows of T tokens, and where the scored tokens of the items stand in them.
 
-    `mask` (b, 1, T, T) float32 is added to attention scores. `replies` counts through the whole batch.
+    `attention_mask` is (b, T) int64, or (b, 1, T, T) float32 that is added to attention scores. Of the n scored ones,
+    token `targets[k]` of item `owners[k]` stands in row `rows[k]` at `columns[k]`, and is predicted at `before[k]`.
+    `read` (m, 2) lists row and column of every token but the first of every item, shared ones once for each item.
     """
 
-    ids: Tensor
-    positions: Tensor
-    mask: Tensor
+    input_ids: Tensor
+    position_ids: Tensor
+    attention_mask: Tensor
     rows: Tensor
     columns: Tensor
+    before: Tensor
     targets: Tensor
-    replies: Tensor
+    owners: Tensor
+    read: Tensor
+
+    def as_arguments(self) -> dict[str, Tensor]:
+        """What a decoder is called with."""
+        return {
+            "input_ids": self.input_ids,
+            "position_ids": self.position_ids,
+            "attention_mask": self.attention_mask,
+        }
 
 
-def tree(prompt: Sequence[int], replies: Sequence[Sequence[int]]) -> Tree:
-    """The tree of `prompt` with `replies`; every reply token is predicted by the token before it on its own path."""
-    ids, positions, branch = list(prompt), list(range(len(prompt))), [0] * len(prompt)
-    slots = []
-    for number, reply in enumerate(replies):
-        before = len(prompt) - 1
-        for offset, token in enumerate(reply):
-            slots.append(Slot(before, token, number))
-            before = len(ids)
-            ids.append(token)
-            positions.append(len(prompt) + offset)
-            branch.append(number + 1)
-    return Tree(tuple(ids), tuple(positions), tuple(branch), tuple(slots))
+def make_batches(items: Sequence[EncodedReply], *, tries: bool, token_budget: int | None = None) -> list[Batch]:
+    """All `items`, in an order that depends on them alone; a batch has at most `token_budget` tokens, or one item."""
+    budget = token_budget or (TRIE_TOKENS if tries else PADDED_TOKENS)
+    return _tries(items, budget) if tries else _padded(items, budget)
 
 
-def chain(ids: Sequence[int], scored: Sequence[int]) -> Tree:
-    """Plain text; `scored` are the indices (from 1) of the tokens whose prediction counts."""
-    slots = tuple(Slot(index - 1, ids[index], 0) for index in scored)
-    return Tree(tuple(ids), tuple(range(len(ids))), (0,) * len(ids), slots)
-
-
-def batch(trees: Sequence[Tree]) -> Batch:
-    """Pad and stack; the replies of tree i come before those of tree i + 1."""
-    width = max(len(each) for each in trees)
-    ids, positions = torch.zeros(len(trees), width, dtype=torch.long), torch.zeros(len(trees), width, dtype=torch.long)
-    branch = torch.full((len(trees), width), -1)
-    slots, first = [], 0
-    for row, each in enumerate(trees):
-        ids[row, : len(each)] = torch.tensor(each.ids)
-        positions[row, : len(each)] = torch.tensor(each.positions)
-        branch[row, : len(each)] = torch.tensor(each.branch)
-        slots += [(row, slot.index, slot.target, first + slot.reply) for slot in each.slots]
-        first += 1 + max((slot.reply for slot in each.slots), default=0)
-    rows, columns, targets, replies = torch.tensor(slots, dtype=torch.long).reshape(-1, 4).unbind(dim=1)
-    return Batch(ids, positions, _mask(branch), rows, columns, targets, replies)
-
-
-def _mask(branch: Tensor) -> Tensor:
-    """(b, T) branch numbers, -1 for padding → (b, 1, T, T) float32: 0 where a query may look, else the lowest number."""
-    width = branch.shape[1]
-    causal = torch.ones(width, width, dtype=torch.bool).tril()
-    query, key = branch[:, :, None], branch[:, None, :]
-    seen = causal & ((key == query) | (key == 0))
-    seen |= torch.eye(width, dtype=torch.bool)  # padding looks at itself, for a softmax over nothing is not a number
-    blocked = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
-    return blocked[:, None]
-
-
-def by_length(trees: Sequence[Tree], tokens: int) -> list[list[int]]:
-    """Indices of `trees` in batches of at most `tokens` padded tokens (at least one tree each), shortest first."""
-    batches: list[list[int]] = []
-    for index in sorted(range(len(trees)), key=lambda i: (len(trees[i]), i)):
-        if batches and (len(batches[-1]) + 1) * len(trees[index]) <= tokens:
-            batches[-1].append(index)
+def _padded(items: Sequence[EncodedReply], budget: int) -> list[Batch]:
+    """One sequence a row, shortest first, padded on the right."""
+    groups: list[list[int]] = []
+    for index in sorted(range(len(items)), key=lambda i: (len(items[i].ids), i)):
+        if groups and (len(groups[-1]) + 1) * len(items[index].ids) <= budget:
+            groups[-1].append(index)
         else:
-            batches.append([index])
-    return batches
+            groups.append([index])
+    return [_padded_batch(items, group) for group in groups]
 
 
-def one_reply_each(each: Tree) -> list[Tree]:
-    """The same prompt and replies as sequences of their own, one a reply: what a model that takes no trees is given."""
-    trunk = [i for i, branch in enumerate(each.branch) if branch == 0]
-    prompt = [each.ids[i] for i in trunk]
-    replies = sorted({branch for branch in each.branch if branch})
-    return [tree(prompt, [[each.ids[i] for i, b in enumerate(each.branch) if b == branch]]) for branch in replies]
+def _padded_batch(items: Sequence[EncodedReply], group: list[int]) -> Batch:
+    width = max(len(items[index].ids) for index in group)
+    ids, mask = torch.zeros(len(group), width, dtype=torch.long), torch.zeros(len(group), width, dtype=torch.long)
+    for row, index in enumerate(group):
+        ids[row, : len(items[index].ids)] = torch.tensor(items[index].ids)
+        mask[row, : len(items[index].ids)] = 1
+    positions = torch.arange(width).repeat(len(group), 1)
+    paths = [(row, index, list(range(len(items[index].ids)))) for row, index in enumerate(group)]
+    return _batch(items, ids, positions, mask, paths)
 
 
-def trees_are_exact(loaded: "LoadedModel", trees: Sequence[Tree]) -> bool:
-    """Whether this model gives a tree's replies what it gives them alone (to 1e-3), tried on the longest tree."""
-    from daemon.steering.forward import run
+def _tries(items: Sequence[EncodedReply], budget: int) -> list[Batch]:
+    """One trie a batch: in the order of their ids, since neighbours share most."""
+    batches, trie = [], _Trie()
+    for index in sorted(range(len(items)), key=lambda i: (items[i].ids, i)):
+        if trie.paths and len(trie.ids) + trie.growth(items[index].ids) > budget:
+            batches.append(trie.batch(items))
+            trie = _Trie()
+        trie.add(index, items[index].ids)
+    return [*batches, trie.batch(items)] if trie.paths else batches
 
-    longest = max(trees, key=len)
-    with torch.no_grad():
-        try:
-            together = run(loaded.model, batch([longest])).final
-        except (ValueError, RuntimeError, TypeError):
-            return False
-        alone = torch.cat([run(loaded.model, batch([part])).final for part in one_reply_each(longest)])
-    return bool((together - alone).abs().max() <= 1e-3 * alone.abs().max())
+
+class _Trie:
+    """Tokens in order of arrival; each knows its parent, -1 for a first one."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.paths: list[tuple[int, int, list[int]]] = []
+        self._parents: list[int] = []
+        self._depths: list[int] = []
+        self._places: dict[tuple[int, int], int] = {}
+
+    def growth(self, ids: Sequence[int]) -> int:
+        """How many tokens `ids` would add."""
+        node = -1
+        for shared, token in enumerate(ids):
+            found = self._places.get((node, token))
+            if found is None:
+                return len(ids) - shared
+            node = found
+        return 0
+
+    def add(self, index: int, ids: Sequence[int]) -> None:
+        node, path = -1, []
+        for depth, token in enumerate(ids):
+            place = self._places.setdefault((node, token), len(self.ids))
+            if place == len(self.ids):
+                self.ids.append(token)
+                self._parents.append(node)
+                self._depths.append(depth)
+            node = place
+            path.append(node)
+        self.paths.append((0, index, path))
+
+    def batch(self, items: Sequence[EncodedReply]) -> Batch:
+        seen = torch.eye(len(self.ids), dtype=torch.bool)
+        for node, parent in enumerate(self._parents):
+            if parent >= 0:
+                seen[node] |= seen[parent]
+        mask = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)[None, None]
+        return _batch(items, torch.tensor([self.ids]), torch.tensor([self._depths]), mask, self.paths)
+
+
+def _batch(
+    items: Sequence[EncodedReply], ids: Tensor, positions: Tensor, mask: Tensor, paths: list[tuple[int, int, list[int]]]
+) -> Batch:
+    scored, read = [], []
+    for row, index, path in paths:
+        given = len(items[index].prompt_ids)
+        read += [(row, column) for column in path[1:]]
+        scored += [(row, path[i], path[i - 1], items[index].ids[i], index) for i in range(given, len(path))]
+    rows, columns, before, targets, owners = torch.tensor(scored, dtype=torch.long).reshape(-1, 5).unbind(dim=1)
+    seen = torch.tensor(read, dtype=torch.long).reshape(-1, 2)
+    return Batch(ids, positions, mask, rows, columns, before, targets, owners, seen)
+
+
+def average_by_item(values: Sequence[Tensor], batches: Sequence[Batch], n_items: int) -> Tensor:
+    """Values (n, ...) at the scored tokens of each batch → means over each item's tokens (n_items, ...), float64."""
+    sums = torch.zeros(n_items, *values[0].shape[1:], dtype=torch.float64)
+    counts = torch.zeros(n_items, dtype=torch.float64)
+    for value, batch in zip(values, batches, strict=True):
+        sums.index_add_(0, batch.owners, value.to(torch.float64))
+        counts.index_add_(0, batch.owners, torch.ones(len(value), dtype=torch.float64))
+    return sums / counts.clamp_min(1).reshape(-1, *[1] * (sums.ndim - 1))

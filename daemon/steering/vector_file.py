@@ -66,6 +66,12 @@ class VectorFile:
         norms: list[float] = orjson.loads(self.metadata["median_residual_norm"])
         return norms
 
+    @property
+    def coherence(self) -> list[float]:
+        """Of each layer's pair differences, as extraction found it; empty when that was not recorded."""
+        found: list[float] = orjson.loads(self.metadata.get("coherence", "[]"))
+        return found
+
     def coefficient(self, layer: int, dose: float) -> float:
         """What multiplies the stored vector so that its norm is `dose` median residual norms."""
         norm = float(np.linalg.norm(self.vectors[layer]))
@@ -80,9 +86,11 @@ def describe(
     model_digest: str,
     template_digest: str,
     median_residual_norm: Sequence[float],
+    coherence: Sequence[float],
     aggregator: str,
+    code_version: str = __version__,
 ) -> dict[str, str]:
-    """The metadata of a file extracted from `pairs`."""
+    """The metadata of a file extracted from `pairs`; `median_residual_norm` and `coherence` have a number a layer."""
     return FIXED | {
         "behaviour": behaviour,
         "model_digest": model_digest,
@@ -92,8 +100,9 @@ def describe(
         "groups": _json(sorted({pair.group for pair in pairs})),
         "n_pairs": str(len(pairs)),
         "median_residual_norm": _json([float(norm) for norm in median_residual_norm]),
+        "coherence": _json([float(value) for value in coherence]),
         "aggregator": aggregator,
-        "code_version": __version__,
+        "code_version": code_version,
     }
 
 
@@ -103,10 +112,10 @@ def from_parts(
     """The file of a version whose parts are in a store; `lineage` is its JSON."""
     told: dict[str, Any] = orjson.loads(lineage)
     norms = [layer["median_residual_norm"] for layer in told["layers"]]
-    return VectorFile(
-        matrix,
-        describe(behaviour, pairs, model_digest, template_digest, norms, told.get("aggregator", "mean_difference")),
-    )
+    coherence = [layer["coherence"] for layer in told["layers"]]
+    aggregator, code = told.get("aggregator", "unrecorded"), told.get("code_version", "unrecorded")
+    metadata = describe(behaviour, pairs, model_digest, template_digest, norms, coherence, aggregator, code)
+    return VectorFile(matrix, metadata)
 
 
 def save(path: Path, file: VectorFile) -> None:
@@ -144,11 +153,15 @@ def load(path: Path) -> VectorFile:
             raise MismatchError(f"{path}: {key} is {metadata.get(key)!r}, this reads {value!r}; extract it again")
     if missing := [key for key in _REQUIRED if key not in metadata]:
         raise DataError(f"{path}: metadata lacks {', '.join(missing)}; extract it again")
-    return VectorFile(_matrix(tensors, path), metadata)
+    file = VectorFile(_matrix(tensors, path), metadata)
+    _require_readable(file, path)
+    return file
 
 
-def require_model(file: VectorFile, path: Path, model_digest: str, template_digest: str) -> None:
-    """Refuse a vector that was made for other weights or another template.
+def require_model(
+    file: VectorFile, path: Path, model_digest: str, template_digest: str, shape: tuple[int, int]
+) -> None:
+    """Refuse a vector that was made for other weights, another template, or a model of another (n_layers, hidden).
 
     Raises:
         MismatchError: It was.
@@ -159,6 +172,11 @@ def require_model(file: VectorFile, path: Path, model_digest: str, template_dige
                 f"{path}: made for {what.replace('_', ' ')} {file.metadata[what][:12]}, this model has {found[:12]}; "
                 "extract it again from this model"
             )
+    if file.vectors.shape != shape:
+        raise MismatchError(
+            f"{path}: layers and width are {file.vectors.shape}, this model has {shape}; "
+            "extract it again from this model"
+        )
 
 
 def _matrix(tensors: dict[str, Any], path: Path) -> Matrix:
@@ -171,6 +189,16 @@ def _matrix(tensors: dict[str, Any], path: Path) -> Matrix:
     matrix = np.stack(rows)
     _finite(matrix, path)
     return matrix
+
+
+def _require_readable(file: VectorFile, path: Path) -> None:
+    try:
+        norms, ids, groups = file.median_residual_norm, file.pair_ids, file.groups
+    except (orjson.JSONDecodeError, TypeError) as error:
+        raise DataError(f"{path}: metadata is not JSON where it must be: {error}; extract it again") from None
+    numbers = all(norm > 0 for norm in norms)
+    if len(norms) != len(file.vectors) or not numbers or not all(isinstance(each, str) for each in (*ids, *groups)):
+        raise DataError(f"{path}: median_residual_norm must hold a positive number for each layer; extract it again")
 
 
 def _finite(matrix: Matrix, path: Path) -> None:

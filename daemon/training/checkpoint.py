@@ -42,14 +42,19 @@ class Ledger:
         self._report(self.milestone)
         return f"{earlier}: went on after milestone {self.milestone}"
 
-    def recall(self, name: str, compute: Callable[[], Any]) -> Any:
-        """The value of step `name`: read if it was finished before, else computed and made durable."""
+    def recall(self, name: str, compute: Callable[[], Any], replacing: str = "") -> Any:
+        """The value of step `name`: read if it was finished before, else computed and made durable.
+
+        The running records of the series `replacing` are then no longer needed, and go.
+        """
         record = self._read(self.folder / f"{name}.pt")
-        if record is None:
-            value = compute()
-            self.save(name, value)
-            return value
-        return record["value"]
+        if record is not None:
+            return record["value"]
+        value = compute()
+        self.save(name, value)
+        for path in self._steps(replacing) if replacing else []:
+            path.unlink()
+        return value
 
     def save(self, name: str, value: Any) -> None:
         """Make a record durable, then report the milestone.

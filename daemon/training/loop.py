@@ -1,8 +1,9 @@
-"""APOLLO's walk from a warm start: batches and rate depend on (seed, step) alone, so a resumed walk is the same walk."""
+"""APOLLO's walk from a warm start. Batches and rate depend on (seed, step) alone: a resumed walk is the same walk."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,8 +16,10 @@ from daemon.training.objective import reply_loss, retain_loss
 from daemon.training.schedule import chosen, learning_rate
 from daemon.training.subject import Subject
 from daemon.training.teacher import Base, Teacher, TrainTexts
+from daemon.training.weights import Change
 
 Report = Callable[[Progress], None]
+T = TypeVar("T")
 
 
 def train(
@@ -24,7 +27,7 @@ def train(
     texts: TrainTexts,
     base: Base,
     teacher: Teacher,
-    start: dict[str, Tensor],
+    start: Change,
     steps: int,
     settings: TrainSettings,
     ledger: Ledger,
@@ -79,25 +82,28 @@ def _step(
 ) -> float:
     """One update; the two losses are walked back one after the other, so that only one graph is held at a time."""
     optimizer.zero_grad(set_to_none=True)
-    pairs = texts.pairs.of_pairs(chosen("pairs", len(texts.pairs.groups), settings.pairs_per_step, step, settings.seed))
+    pairs = chosen("pairs", len(texts.pairs.groups), settings.pairs_per_step, step, settings.seed)
+    replies = texts.pairs.of_pairs(pairs)
     losses = [
-        reply_loss(
-            subject, [texts.pairs.trees[i] for i in pairs], [teacher.pairs[i] for i in pairs], teacher, settings
-        )
+        reply_loss(subject, _of(texts.pairs.items, replies), _of(teacher.pairs, replies), teacher, settings)
     ]
     _backward(losses[0])
-    trees, readings = (*texts.neutral, *texts.replay), [*base.neutral, *base.replay]
     quiet = chosen("neutral", len(texts.neutral), settings.neutral_per_step, step, settings.seed)
     replay = chosen("replay", len(texts.replay), settings.replay_per_step, step, settings.seed)
-    quiet += [len(texts.neutral) + i for i in replay]
-    if quiet and settings.retain_weight > 0:
-        losses.append(retain_loss(subject, [trees[i] for i in quiet], [readings[i] for i in quiet], teacher, settings))
+    if settings.retain_weight > 0:
+        items = [*_of(texts.neutral, quiet), *_of(texts.replay, replay)]
+        readings = [*_of(base.neutral, quiet), *_of(base.replay, replay)]
+        losses.append(retain_loss(subject, items, readings, teacher, settings))
         _backward(losses[1])
-    total = float(sum(float(loss) for loss in losses))
-    if not torch.isfinite(torch.tensor(total)):
+    total = sum(float(loss.detach()) for loss in losses)
+    if not math.isfinite(total):
         raise DataError(f"training diverged at step {step + 1} (loss {total}); lower training.learning_rate")
     optimizer.step()
     return total
+
+
+def _of(items: Sequence[T], indices: list[int]) -> list[T]:
+    return [items[i] for i in indices]
 
 
 def _backward(loss: Tensor) -> None:
@@ -114,9 +120,11 @@ def _trainable(subject: Subject) -> Iterator[list[Tensor]]:
     """Gradients for the trained matrices and nothing else, while this lasts."""
     for parameter in subject.model.parameters():
         parameter.requires_grad_(False)
-    parameters: list[Tensor] = [subject.weights.parameters[name].requires_grad_(True) for name in subject.trained]
+    parameters = [subject.weights.parameters[name] for name in subject.trained]
+    for parameter in parameters:
+        parameter.requires_grad_(True)
     try:
-        yield parameters
+        yield list(parameters)
     finally:
         for parameter in parameters:
             parameter.requires_grad_(False)

@@ -13,37 +13,38 @@ import torch
 from torch import Tensor
 
 from daemon.protocol import TrainSettings
-from daemon.training.forward import divergence, log_probabilities, run
+from daemon.steering.forward import kl
+from daemon.steering.text import EncodedReply
 from daemon.training.subject import Subject
-from daemon.training.teacher import Readings, Teacher
-from daemon.training.texts import joined
-from daemon.training.trees import Tree, batch
+from daemon.training.teacher import Teacher
+from daemon.training.texts import Reading, Watch, joined
 
 _TINY = 1e-12
 """Inside the root: its slope at 0 is infinite, and a student that has not moved yet must get gradient 0, not NaN."""
 
 
 def reply_loss(
-    subject: Subject, trees: Sequence[Tree], targets: Readings, teacher: Teacher, settings: TrainSettings
+    subject: Subject, items: Sequence[EncodedReply], wanted: list[Reading], teacher: Teacher, settings: TrainSettings
 ) -> Tensor:
-    """The first two terms over some train trees, whose teacher readings are `targets`."""
-    outputs = run(subject.model, batch(trees), subject.matched)
-    with torch.no_grad():
-        wanted = log_probabilities(subject.model, joined(targets, "final"))
-    given = log_probabilities(subject.model, outputs.final)
-    loss = divergence(wanted, given).mean() / teacher.kl_start
-    for layer, hidden in outputs.blocks.items():
-        left = (hidden - joined(targets, f"block.{layer}")).square().sum(dim=-1).mean() / teacher.distance[layer]
-        loss = loss + settings.activation_weight / len(outputs.blocks) * left
+    """The first two terms over some train replies, whose readings by the teacher are `wanted`."""
+    given = subject.run(items, Watch(subject.matched, {}))
+    loss = _divergence(subject, joined(wanted, "final"), given["final"]).mean() / teacher.kl_start
+    for layer, distance in teacher.distance.items():
+        name = f"block.{layer}"
+        left = (given[name] - joined(wanted, name)).square().sum(dim=-1).mean() / distance
+        loss = loss + settings.activation_weight / len(teacher.distance) * left
     return loss
 
 
 def retain_loss(
-    subject: Subject, trees: Sequence[Tree], base: Readings, teacher: Teacher, settings: TrainSettings
+    subject: Subject, items: Sequence[EncodedReply], base: list[Reading], teacher: Teacher, settings: TrainSettings
 ) -> Tensor:
     """The last term over some texts, whose readings by the base are `base`."""
-    outputs = run(subject.model, batch(trees))
-    with torch.no_grad():
-        wanted = log_probabilities(subject.model, joined(base, "final"))
-    drift = divergence(wanted, log_probabilities(subject.model, outputs.final))
+    drift = _divergence(subject, joined(base, "final"), subject.run(items)["final"])
     return settings.retain_weight * (drift.square().mean() + _TINY).sqrt() / teacher.retain_rmse
+
+
+def _divergence(subject: Subject, wanted: Tensor, given: Tensor) -> Tensor:
+    with torch.no_grad():
+        certain = subject.log_probabilities(wanted)
+    return kl(certain, subject.log_probabilities(given))

@@ -1,15 +1,21 @@
 """The model as a bake sees it: where the vector acts, which matrices may change, and the vector itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from daemon.training.forward import steered
-from daemon.training.weights import TouchedWeights
+from daemon.steering.apply import steer
+from daemon.steering.forward import kl, logits
+from daemon.steering.layout import Layout
+from daemon.steering.text import EncodedReply
+from daemon.training.texts import NOTHING, Reading, Watch, read, run
+from daemon.training.weights import Change, TouchedWeights
 
+HEAD_ROWS = 256
 MATCHED_ABOVE = 4
 """Activations are matched at the vector's layer and this many blocks above it."""
 
@@ -18,25 +24,49 @@ MATCHED_ABOVE = 4
 class Subject:
     """A model under treatment.
 
-    `blocks` are all blocks; `down` is the MLP's down projection at `layer`, whose weight is named `down_name`; `trained`
-    names the matrices that the optimizer may move, all of them and `down_name` being in `weights`. `shift` (d,) is
-    coefficient · vector, what the hook adds.
+    `down` is the MLP's down projection at `layer`, its weight named `down_name`. `trained` names the matrices that the
+    optimizer may move; they and `down_name` are in `weights`. `shift` (d,) is coefficient · vector: what the hook adds.
+    `tries` says whether items may share their beginnings in a pass.
     """
 
-    model: nn.Module
-    blocks: tuple[nn.Module, ...]
+    model: Any
+    layout: Layout
     layer: int
     down: nn.Module
     down_name: str
     trained: tuple[str, ...]
     weights: TouchedWeights
     shift: Tensor
+    tries: bool
 
     @property
     def matched(self) -> dict[int, nn.Module]:
         """The blocks whose outputs are matched."""
-        above = min(self.layer + MATCHED_ABOVE, len(self.blocks) - 1)
-        return {layer: self.blocks[layer] for layer in sorted({self.layer, above})}
+        above = min(self.layer + MATCHED_ABOVE, self.layout.n_layers - 1)
+        return {layer: self.layout.blocks[layer] for layer in sorted({self.layer, above})}
+
+    def run(self, items: Sequence[EncodedReply], watch: Watch = NOTHING) -> Reading:
+        """All items in one reading, with gradients if they are enabled."""
+        return run(self.layout, items, self.tries, watch)
+
+    def read(self, items: Sequence[EncodedReply], watch: Watch = NOTHING) -> list[Reading]:
+        """A reading of each item, without gradients."""
+        return read(self.layout, items, self.tries, watch)
+
+    def log_probabilities(self, final: Tensor) -> Tensor:
+        """(n, d) after the last norm → (n, vocabulary)."""
+        return logits(self.model, self.layout, final).log_softmax(dim=-1)
+
+    def divergences(self, base: Tensor, other: Tensor) -> Tensor:
+        """KL(base ‖ other) (n,) float64 of final states, without gradients."""
+        with torch.no_grad():
+            return torch.cat([kl(*map(self.log_probabilities, parts)).double() for parts in _chunks(base, other)])
+
+    def scores(self, final: Tensor, tokens: Tensor) -> Tensor:
+        """Log P (n,) float64 of tokens, from final states, without gradients."""
+        with torch.no_grad():
+            told = [self.log_probabilities(h).gather(1, t[:, None])[:, 0].double() for h, t in _chunks(final, tokens)]
+            return torch.cat(told)
 
     @contextmanager
     def hooked(self, shift: Tensor) -> Iterator[None]:
@@ -46,11 +76,11 @@ class Subject:
             MismatchError: the weights are not clean.
         """
         self.weights.assert_clean()
-        with steered(self.blocks[self.layer], shift):
+        with steer(self.layout, {self.layer: shift}):
             yield
 
     @contextmanager
-    def changed(self, change: dict[str, Tensor], scale: float = 1.0) -> Iterator[None]:
+    def changed(self, change: Change, scale: float = 1.0) -> Iterator[None]:
         """The weights with scale · change in them, clean again afterwards."""
         self.weights.put(change, scale)
         try:
@@ -67,4 +97,10 @@ class Subject:
         """A random direction as long as `shift`, the same for the same seed."""
         generator = torch.Generator("cpu").manual_seed(seed)
         drawn = torch.randn(self.shift.shape, generator=generator, device="cpu")
-        return drawn / drawn.norm() * self.shift.norm()
+        scaled: Tensor = drawn / drawn.norm() * self.shift.norm()
+        return scaled
+
+
+def _chunks(one: Tensor, other: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Both, `HEAD_ROWS` rows at a time: the head's output is never held as a whole."""
+    yield from zip(torch.split(one, HEAD_ROWS), torch.split(other, HEAD_ROWS), strict=True)

@@ -1,10 +1,9 @@
 """What the student should become: the clean base with the vector added, read once.
 
-Kept are final hidden states at the slots (log-probabilities follow through the head) and block outputs at the matched
-layers; of the base alone, the same, for the scale of each loss and for the text that must stay as it is.
+Kept are final hidden states where a prediction counts (log-probabilities follow through the head) and block outputs at
+the matched layers; of the base alone, the same, for the scale of each loss and for the text that must stay as it is.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +11,10 @@ from torch import Tensor
 
 from daemon.errors import DataError
 from daemon.protocol import TrainSettings
-from daemon.training.forward import divergences
+from daemon.steering.text import EncodedReply
 from daemon.training.rank1 import Moments, solve_gate
 from daemon.training.subject import Subject
-from daemon.training.texts import PairTexts, joined, read
-from daemon.training.trees import Tree
-
-Readings = list[dict[str, Tensor]]
+from daemon.training.texts import PairTexts, Reading, Watch, joined, past_the_first
 
 
 @dataclass(frozen=True)
@@ -26,17 +22,17 @@ class TrainTexts:
     """Train pairs, neutral train text, and the replies of behaviours that were trained before."""
 
     pairs: PairTexts
-    neutral: tuple[Tree, ...]
-    replay: tuple[Tree, ...]
+    neutral: tuple[EncodedReply, ...]
+    replay: tuple[EncodedReply, ...]
 
 
 @dataclass(frozen=True)
 class Base:
-    """The unsteered base on the train texts (readings a tree), and the gate u (d_mlp,) solved from it."""
+    """The unsteered base on the train texts (a reading an item), and the gate u (d_mlp,) solved from it."""
 
-    pairs: Readings
-    neutral: Readings
-    replay: Readings
+    pairs: list[Reading]
+    neutral: list[Reading]
+    replay: list[Reading]
     gate: Tensor
 
 
@@ -44,30 +40,39 @@ class Base:
 class Teacher:
     """The steered base on the train pairs, and what 1 means in each loss.
 
-    `kl_start`: mean KL(teacher ‖ base) over reply positions, nats. `distance[l]`: mean ‖h_base − h_teacher‖² at block l.
+    `kl_start`: mean KL(teacher ‖ base) over reply positions, nats. `distance[l]`: mean ‖h_base − h_teacher‖², block l.
     `retain_rmse`: the vector's own RMSE over neutral positions of KL(base ‖ steered), nats.
     """
 
-    pairs: Readings
+    pairs: list[Reading]
     kl_start: float
     distance: dict[int, float]
     retain_rmse: float
 
 
 def read_base(subject: Subject, texts: TrainTexts, settings: TrainSettings) -> dict[str, Any]:
-    """The fields of `Base`, as a record."""
+    """The fields of `Base`, as a record.
+
+    Raises:
+        MismatchError: the weights are not clean.
+        DataError: no gate tells replies from neutral text.
+    """
     subject.weights.assert_clean()
     down = {"down": subject.down}
-    pairs = read(subject.model, texts.pairs.trees, subject.matched, down)
-    neutral = read(subject.model, texts.neutral, None, down)
-    replay = read(subject.model, texts.replay, None, down)
-    quiet = [(settings.gate_neutral_weight, Moments.of(joined(neutral, "down")))]
+    pairs = subject.read(texts.pairs.items, Watch(subject.matched, down))
+    neutral = subject.read(texts.neutral, Watch({}, down))
+    replay = subject.read(texts.replay, Watch({}, down))
+    quiet = [(settings.gate_neutral_weight, _moments(texts.neutral, neutral))]
     if replay:
-        quiet.append((settings.gate_replay_weight, Moments.of(joined(replay, "down"))))
-    gate = solve_gate(Moments.of(joined(pairs, "down")), quiet, settings.gate_ridge)
+        quiet.append((settings.gate_replay_weight, _moments(texts.replay, replay)))
+    gate = solve_gate(_moments(texts.pairs.items, pairs), quiet, settings.gate_ridge)
     for reading in (*pairs, *neutral, *replay):
         del reading["down"]
     return {"pairs": pairs, "neutral": neutral, "replay": replay, "gate": gate}
+
+
+def _moments(items: tuple[EncodedReply, ...], readings: list[Reading]) -> Moments:
+    return Moments.of(joined(readings, "down")[past_the_first(items)])
 
 
 def read_teacher(subject: Subject, shift: Tensor, texts: TrainTexts, base: Base) -> dict[str, Any]:
@@ -78,17 +83,16 @@ def read_teacher(subject: Subject, shift: Tensor, texts: TrainTexts, base: Base)
         DataError: the vector changes nothing, so there is nothing to learn.
     """
     with subject.hooked(shift):
-        pairs = read(subject.model, texts.pairs.trees, subject.matched)
-        neutral = read(subject.model, texts.neutral)
-    kl = divergences(subject.model, joined(pairs, "final"), joined(base.pairs, "final"))
-    drift = divergences(subject.model, joined(base.neutral, "final"), joined(neutral, "final"))
-    names = {layer: f"block.{layer}" for layer in subject.matched}
-    distance = {layer: _distance(base.pairs, pairs, name) for layer, name in names.items()}
+        pairs = subject.read(texts.pairs.items, Watch(subject.matched, {}))
+        neutral = subject.read(texts.neutral)
+    kl = subject.divergences(joined(pairs, "final"), joined(base.pairs, "final"))
+    drift = subject.divergences(joined(base.neutral, "final"), joined(neutral, "final"))
+    distance = {layer: _distance(base.pairs, pairs, f"block.{layer}") for layer in subject.matched}
     found = {"kl_start": float(kl.mean()), "retain_rmse": float(drift.square().mean().sqrt())}
     if not (min(found.values()) > 0 and min(distance.values()) > 0):
         raise DataError("the vector at this dose changes nothing on the train pairs; verify it again")
     return {"pairs": pairs, "distance": distance, **found}
 
 
-def _distance(base: Sequence[dict[str, Tensor]], steered: Sequence[dict[str, Tensor]], name: str) -> float:
+def _distance(base: list[Reading], steered: list[Reading], name: str) -> float:
     return float((joined(base, name) - joined(steered, name)).square().sum(dim=-1).double().mean())

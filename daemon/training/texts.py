@@ -1,97 +1,114 @@
-"""What a pass reads: pairs and neutral texts as trees, and the results taken apart again by reply."""
+"""What a pass reads, item by item: final hidden states, block outputs and watched inputs where a prediction counts.
 
-from collections.abc import Sequence
+The decoder runs without its head; a teacher is then kept as hidden states (n, d) rather than as log-probabilities
+(n, vocabulary): the head is never trained, so nothing is lost.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from daemon.training import forward
-from daemon.training.trees import Tree, batch, by_length, tree
+from daemon.steering.forward import decode
+from daemon.steering.layout import Layout, hidden_of
+from daemon.steering.text import EncodedReply
+from daemon.steering.trees import Batch, make_batches
 
-TOKENS_PER_BATCH = 768
+Reading = dict[str, Tensor]
+"""Of one item: "final" (n, d) after the last norm, "block.<l>" (n, d), and watched inputs (n, k), n scored tokens."""
 
 
 @dataclass(frozen=True)
-class EncodedPair:
-    """Token ids of one pair; the replies include what ends a turn."""
+class Watch:
+    """What to read beside the final states: outputs of blocks by number, inputs of modules by name."""
 
-    prompt: tuple[int, ...]
-    positive: tuple[int, ...]
-    negative: tuple[int, ...]
-    group: str
+    blocks: Mapping[int, nn.Module]
+    inputs: Mapping[str, nn.Module]
+
+
+NOTHING = Watch({}, {})
 
 
 @dataclass(frozen=True)
 class PairTexts:
-    """Pairs as trees. `owners[t]` are the reply numbers (2 · pair for the positive, + 1 for the negative) of tree t."""
+    """Both replies of every pair in turn (item 2 i + r), and the group of every pair."""
 
-    trees: tuple[Tree, ...]
-    owners: tuple[tuple[int, ...], ...]
+    items: tuple[EncodedReply, ...]
     groups: tuple[str, ...]
 
     def of_pairs(self, pairs: Sequence[int]) -> list[int]:
-        """The trees that hold the replies of `pairs`."""
-        wanted = set(pairs)
-        return [number for number, owners in enumerate(self.owners) if owners[0] // 2 in wanted]
+        """The items of some pairs."""
+        return [item for pair in pairs for item in (2 * pair, 2 * pair + 1)]
 
 
-def pair_texts(pairs: Sequence[EncodedPair], shared: bool) -> PairTexts:
-    """One tree a pair where the prompt may be shared, else one a reply."""
-    trees: list[Tree] = []
-    owners: list[tuple[int, ...]] = []
-    for number, pair in enumerate(pairs):
-        replies = (pair.positive, pair.negative)
-        if shared:
-            trees.append(tree(pair.prompt, replies))
-            owners.append((2 * number, 2 * number + 1))
-        else:
-            trees += [tree(pair.prompt, [reply]) for reply in replies]
-            owners += [(2 * number,), (2 * number + 1,)]
-    return PairTexts(tuple(trees), tuple(owners), tuple(pair.group for pair in pairs))
+def run(layout: Layout, items: Sequence[EncodedReply], tries: bool, watch: Watch = NOTHING) -> Reading:
+    """One reading of all `items` together, in their order; gradients flow if they are enabled.
+
+    The hooks that read are registered here, hence after any hook that steers: they see what the next block sees.
+    """
+    parts: list[Reading] = []
+    owners: list[Tensor] = []
+    for batch in make_batches(items, tries=tries):
+        found: Reading = {}
+        with _watched(watch, batch, found):
+            found["final"] = decode(layout, batch)
+        parts.append(found)
+        owners.append(batch.owners)
+    order = torch.argsort(torch.cat(owners), stable=True)
+    return {name: torch.cat([part[name] for part in parts])[order] for name in parts[0]}
 
 
-def shares_exactly(model: nn.Module, pair: EncodedPair) -> bool:
-    """Whether this model reads a pair as one tree and as two sequences alike (to 1e-3 of the largest value)."""
-    together = read(model, pair_texts([pair], shared=True).trees)[0]["final"]
-    apart = torch.cat([each["final"] for each in read(model, pair_texts([pair], shared=False).trees)])
-    return bool((together - apart).abs().max() <= 1e-3 * apart.abs().max())
+def read(layout: Layout, items: Sequence[EncodedReply], tries: bool, watch: Watch = NOTHING) -> list[Reading]:
+    """The reading of each item, without gradients."""
+    if not items:
+        return []
+    with torch.no_grad():
+        together = run(layout, items, tries, watch)
+    sizes = [len(item.reply_ids) for item in items]
+    apart = {name: torch.split(value, sizes) for name, value in together.items()}
+    return [{name: values[i].clone() for name, values in apart.items()} for i in range(len(items))]
 
 
-def read(
-    model: nn.Module,
-    trees: Sequence[Tree],
-    blocks: dict[int, nn.Module] | None = None,
-    inputs: dict[str, nn.Module] | None = None,
-) -> list[dict[str, Tensor]]:
-    """What each tree gives at its slots, without gradients: "final", "block.<l>" and the watched inputs, (n, k) each."""
-    found: list[dict[str, Tensor]] = [{} for _ in trees]
-    for members in by_length(trees, TOKENS_PER_BATCH):
-        with torch.no_grad():
-            outputs = forward.run(model, batch([trees[i] for i in members]), blocks, inputs)
-        sizes = [len(trees[i].slots) for i in members]
-        for name, value in _named(outputs).items():
-            for i, part in zip(members, value.split(sizes), strict=True):
-                found[i][name] = part.clone()
-    return found
-
-
-def _named(outputs: forward.Outputs) -> dict[str, Tensor]:
-    return {"final": outputs.final, **{f"block.{l}": value for l, value in outputs.blocks.items()}, **outputs.inputs}
-
-
-def joined(readings: Sequence[dict[str, Any]], name: str) -> Tensor:
-    """One reading of many trees, (sum of n, k), in their order."""
+def joined(readings: Sequence[Reading], name: str) -> Tensor:
+    """One entry of many readings, (sum of n, k), in their order."""
     return torch.cat([reading[name] for reading in readings])
 
 
-def targets(trees: Sequence[Tree]) -> Tensor:
-    """The predicted tokens of all slots, in order."""
-    return torch.tensor([slot.target for each in trees for slot in each.slots], dtype=torch.long)
+def targets(items: Sequence[EncodedReply]) -> Tensor:
+    """The scored tokens of all items, in order."""
+    return torch.tensor([token for item in items for token in item.reply_ids], dtype=torch.long)
 
 
-def slot_owners(texts: PairTexts) -> Tensor:
-    """For every slot of all trees in order, the number of the reply that it belongs to."""
-    pairs = zip(texts.trees, texts.owners, strict=True)
-    return torch.tensor([owners[slot.reply] for each, owners in pairs for slot in each.slots], dtype=torch.long)
+def past_the_first(items: Sequence[EncodedReply]) -> Tensor:
+    """Bool for every scored token in order: whether it is predicted elsewhere than at position 0.
+
+    Position 0 is an attention sink whose features dwarf all others; the hook leaves it alone, and so must a gate's fit.
+    """
+    return torch.tensor([len(item.prompt_ids) + i > 1 for item in items for i in range(len(item.reply_ids))])
+
+
+def item_means(items: Sequence[EncodedReply], values: Tensor) -> Tensor:
+    """Values (n,) of the scored tokens in order → mean of each item (items,), float64."""
+    parts = torch.split(values.to(torch.float64), [len(item.reply_ids) for item in items])
+    return torch.stack([part.mean() for part in parts])
+
+
+@contextmanager
+def _watched(watch: Watch, batch: Batch, found: Reading) -> Iterator[None]:
+    def output(name: str, _module: nn.Module, _args: Any, value: Any) -> None:
+        found[name] = hidden_of(value)[batch.rows, batch.before]
+
+    def entered(name: str, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        found[name] = args[0][batch.rows, batch.before]
+
+    handles = [b.register_forward_hook(partial(output, f"block.{layer}")) for layer, b in watch.blocks.items()]
+    handles += [m.register_forward_pre_hook(partial(entered, name)) for name, m in watch.inputs.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

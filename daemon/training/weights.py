@@ -1,7 +1,7 @@
 """The matrices that a bake may change, their clean values, and the proof that they are clean.
 
-A teacher taken from weights that were already baked once looks like a finding (a random vector "had" 0.58 of the effect),
-so `assert_clean` stands before every teacher.
+A teacher taken from weights that were already baked once looks like a finding (a random vector "had" 0.58 of the
+effect), so `assert_clean` stands before every teacher.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class TouchedWeights:
         for name, parameter in self.parameters.items():
             if tensor_sha256(parameter) != self.sha256[name]:
                 raise MismatchError(
-                    f"{name}: changed since the base was loaded; a teacher must come from clean weights: restore them first"
+                    f"{name}: changed since the base was loaded; a teacher must come from clean weights, restore them"
                 )
 
     @torch.no_grad()
@@ -68,8 +68,8 @@ class TouchedWeights:
 
     def change(self) -> dict[str, Tensor]:
         """Current − clean, of the parameters that differ."""
-        differ = {n: p.detach() - self.clean[n] for n, p in self.parameters.items() if not torch.equal(p, self.clean[n])}
-        return {name: difference.clone() for name, difference in differ.items()}
+        moved = [name for name, parameter in self.parameters.items() if not torch.equal(parameter, self.clean[name])]
+        return {name: self.parameters[name].detach() - self.clean[name] for name in moved}
 
     def relative_size(self, change: Change) -> float:
         """‖change‖ / ‖clean‖ over all touched matrices."""

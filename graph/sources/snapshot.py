@@ -29,7 +29,7 @@ def inside(path: Path, folder: Path) -> Path:
     Raises:
         GraphError: It leads out of `folder`, so what is behind it was never offered to be read.
     """
-    real = path.resolve()
+    real = Path(os.path.realpath(path))  # unlike Path.resolve, at ease with links that lead in a circle
     if not real.is_relative_to(folder.resolve()):
         raise GraphError(f"{path}: a symbolic link out of {folder}; name the file it leads to instead")
     return real
@@ -52,7 +52,7 @@ def take(path: Path, folder: Path, max_bytes: int, on_read: Callable[[Path], Non
 
     Raises:
         SourceMissingError: It is not there.
-        GraphError: It is no regular file, too large, behind a link that leads out, or never still.
+        GraphError: It cannot be opened, is no regular file, too large, behind a link that leads out, or never still.
     """
     real = inside(path, folder)
     for _ in range(_TRIES):
@@ -62,6 +62,8 @@ def take(path: Path, folder: Path, max_bytes: int, on_read: Callable[[Path], Non
             after = real.stat()
         except FileNotFoundError:
             raise SourceMissingError(f"{path}: not there; name a file or a folder") from None
+        except OSError as error:
+            raise GraphError(f"{path}: cannot be read ({error.strerror}); make it readable for this user") from None
         if (_stamp(before), before.st_ino, len(data)) == (_stamp(after), after.st_ino, after.st_size):
             return Snapshot(path, data, {**_stamp(after), "sha256": hashlib.sha256(data).hexdigest()})
     raise GraphError(f"{path}: changed while it was read, {_TRIES} times; it will be read when it is still")

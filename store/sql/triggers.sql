@@ -1,4 +1,6 @@
 -- What holds whatever program writes. Re-created after every migration. Needs SQLite 3.37 or newer.
+-- The sqlite3 shell leaves foreign keys off, so what matters most is guarded here as well. INSERT OR REPLACE deletes a row
+-- without asking its DELETE trigger, so a row that stays is guarded at INSERT too (the `_no_replace` triggers).
 
 -- ---------------------------------------------------------------- the machines
 
@@ -73,6 +75,35 @@ CREATE TRIGGER job_attempt_refund BEFORE UPDATE OF attempt ON training_job
 WHEN NEW.attempt < OLD.attempt AND NOT (OLD.state = 'training' AND NEW.state = 'queued' AND NEW.attempt = OLD.attempt - 1)
 BEGIN SELECT RAISE(ABORT, 'an attempt is given back only when a training returns to the queue'); END;
 
+-- ---------------------------------------------------------------- no step without what it rests on
+
+CREATE TRIGGER vector_born_known BEFORE INSERT ON vector_version
+WHEN NOT EXISTS (SELECT 1 FROM behaviour WHERE name = NEW.behaviour)
+  OR NOT EXISTS (SELECT 1 FROM model WHERE digest = NEW.model_digest AND root_digest = NEW.root_digest)
+BEGIN SELECT RAISE(ABORT, 'a version needs a known behaviour, a known model and the root of that model'); END;
+
+CREATE TRIGGER vector_extracted_with_blob BEFORE UPDATE OF state ON vector_version
+WHEN NEW.state = 'extracted' AND OLD.state = 'candidate' AND NOT EXISTS (SELECT 1 FROM vector_blob WHERE sha256 = NEW.blob_sha256)
+BEGIN SELECT RAISE(ABORT, 'a version is extracted when its numbers are in vector_blob'); END;
+
+CREATE TRIGGER vector_verified_with_proof BEFORE UPDATE OF state ON vector_version
+WHEN NEW.state = 'verified' AND OLD.state = 'extracted' AND NOT EXISTS
+  (SELECT 1 FROM verification WHERE vector_id = OLD.id AND verdict = 'verified')
+BEGIN SELECT RAISE(ABORT, 'a version is verified when its proof is in verification'); END;
+
+CREATE TRIGGER verification_in_time BEFORE INSERT ON verification
+WHEN NOT EXISTS (SELECT 1 FROM vector_version WHERE id = NEW.vector_id AND state IN ('candidate', 'extracted'))
+BEGIN SELECT RAISE(ABORT, 'a version is measured once, while it is extracted'); END;
+
+CREATE TRIGGER job_trained_with_weights BEFORE UPDATE OF state ON training_job
+WHEN NEW.state = 'trained' AND OLD.state <> 'trained' AND (NEW.result IS NULL OR NOT EXISTS
+  (SELECT 1 FROM model WHERE digest = NEW.weights_digest AND parent_digest IS NOT NULL))
+BEGIN SELECT RAISE(ABORT, 'a job is trained when its result and the weights it made are recorded'); END;
+
+CREATE TRIGGER served_with_proof BEFORE INSERT ON served
+WHEN NOT EXISTS (SELECT 1 FROM vector_version WHERE id = NEW.vector_id AND state IN ('verified', 'promoted', 'retired'))
+BEGIN SELECT RAISE(ABORT, 'only a verified version is served'); END;
+
 -- ---------------------------------------------------------------- the two machines as one
 
 CREATE TRIGGER job_promotes_vector AFTER INSERT ON training_job
@@ -93,6 +124,32 @@ CREATE TRIGGER event_no_delete BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 
 CREATE TRIGGER legal_move_no_insert BEFORE INSERT ON legal_move BEGIN SELECT RAISE(ABORT, 'the state machines are frozen'); END;
 CREATE TRIGGER legal_move_no_update BEFORE UPDATE ON legal_move BEGIN SELECT RAISE(ABORT, 'the state machines are frozen'); END;
 CREATE TRIGGER legal_move_no_delete BEFORE DELETE ON legal_move BEGIN SELECT RAISE(ABORT, 'the state machines are frozen'); END;
+CREATE TRIGGER vector_no_replace BEFORE INSERT ON vector_version
+WHEN EXISTS (SELECT 1 FROM vector_version WHERE id = NEW.id OR (behaviour = NEW.behaviour AND version = NEW.version)
+  OR (behaviour = NEW.behaviour AND root_digest = NEW.root_digest AND pairs_digest = NEW.pairs_digest AND recipe = NEW.recipe))
+BEGIN SELECT RAISE(ABORT, 'this version, or one made of the same evidence, is there already'); END;
+CREATE TRIGGER job_no_replace BEFORE INSERT ON training_job
+WHEN EXISTS (SELECT 1 FROM training_job WHERE id = NEW.id
+  OR (vector_id = NEW.vector_id AND state IN ('awaiting_approval', 'queued', 'training', 'trained')))
+BEGIN SELECT RAISE(ABORT, 'this version has its training job already'); END;
+CREATE TRIGGER event_no_replace BEFORE INSERT ON event WHEN NEW.seq > 0 AND EXISTS (SELECT 1 FROM event WHERE seq >= NEW.seq)
+BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END;
+CREATE TRIGGER verification_no_replace BEFORE INSERT ON verification
+WHEN EXISTS (SELECT 1 FROM verification WHERE vector_id = NEW.vector_id)
+BEGIN SELECT RAISE(ABORT, 'a proof never changes'); END;
+CREATE TRIGGER blob_no_replace BEFORE INSERT ON vector_blob
+WHEN EXISTS (SELECT 1 FROM vector_blob WHERE sha256 = NEW.sha256
+  AND (data <> NEW.data OR n_layers <> NEW.n_layers OR dim <> NEW.dim))
+BEGIN SELECT RAISE(ABORT, 'a blob never changes'); END;
+CREATE TRIGGER vector_pair_no_replace BEFORE INSERT ON vector_pair
+WHEN EXISTS (SELECT 1 FROM vector_pair WHERE vector_id = NEW.vector_id AND pair_id = NEW.pair_id)
+BEGIN SELECT RAISE(ABORT, 'a version''s evidence never changes'); END;
+CREATE TRIGGER attempt_no_replace BEFORE INSERT ON training_attempt
+WHEN EXISTS (SELECT 1 FROM training_attempt WHERE id = NEW.id OR (job_id = NEW.job_id AND lease_token = NEW.lease_token))
+BEGIN SELECT RAISE(ABORT, 'how an attempt ended never changes'); END;
+CREATE TRIGGER split_no_replace BEFORE INSERT ON session_split
+WHEN EXISTS (SELECT 1 FROM session_split WHERE session = NEW.session AND split <> NEW.split)
+BEGIN SELECT RAISE(ABORT, 'a session never changes its side of the split'); END;
 CREATE TRIGGER verification_no_update BEFORE UPDATE ON verification BEGIN SELECT RAISE(ABORT, 'a proof never changes'); END;
 CREATE TRIGGER verification_no_delete BEFORE DELETE ON verification BEGIN SELECT RAISE(ABORT, 'a proof never changes'); END;
 CREATE TRIGGER blob_no_update BEFORE UPDATE ON vector_blob BEGIN SELECT RAISE(ABORT, 'a blob never changes'); END;
@@ -100,7 +157,7 @@ CREATE TRIGGER blob_no_delete BEFORE DELETE ON vector_blob BEGIN SELECT RAISE(AB
 CREATE TRIGGER vector_pair_no_update BEFORE UPDATE ON vector_pair BEGIN SELECT RAISE(ABORT, 'a version''s evidence never changes'); END;
 CREATE TRIGGER vector_pair_no_delete BEFORE DELETE ON vector_pair BEGIN SELECT RAISE(ABORT, 'a version''s evidence never changes'); END;
 CREATE TRIGGER vector_pair_early BEFORE INSERT ON vector_pair
-WHEN (SELECT state FROM vector_version WHERE id = NEW.vector_id) <> 'candidate'
+WHEN (SELECT state FROM vector_version WHERE id = NEW.vector_id) IS NOT 'candidate'
 BEGIN SELECT RAISE(ABORT, 'a version''s evidence never changes'); END;
 CREATE TRIGGER attempt_no_update BEFORE UPDATE ON training_attempt BEGIN SELECT RAISE(ABORT, 'how an attempt ended never changes'); END;
 CREATE TRIGGER attempt_no_delete BEFORE DELETE ON training_attempt BEGIN SELECT RAISE(ABORT, 'how an attempt ended never changes'); END;

@@ -27,7 +27,7 @@ WITH RECURSIVE line (digest, parent_digest, job_id) AS (
 SELECT v.behaviour, v.behaviour || '@' || v.version AS vector, s.enabled, round(s.dose, 4) AS dose, v.layer, round(s.coefficient, 5) AS coefficient,
   v.state, datetime(s.changed_at / 1000, 'unixepoch', 'localtime') AS since, s.actor
 FROM served s JOIN vector_version v ON v.id = s.vector_id
-WHERE v.root_digest = (SELECT root_digest FROM model WHERE current = 1)
+WHERE v.state IN ('verified', 'promoted', 'retired') AND v.root_digest = (SELECT root_digest FROM model WHERE current = 1)
   AND NOT EXISTS (SELECT 1 FROM training_job j JOIN line l ON l.job_id = j.id WHERE j.vector_id = v.id)
 ORDER BY v.behaviour;
 

@@ -232,6 +232,23 @@ def test_a_link_within_the_folder_is_read(file):
     assert len(responses(NODE_LINK.read(file.parent / "latest.json", None))) == 4
 
 
+def test_links_in_a_circle_lead_nowhere(file):
+    (file.parent / "a.json").symlink_to("b.json")
+    (file.parent / "b.json").symlink_to("a.json")
+    assert len(responses(NODE_LINK.read(file.parent, None))) == 4
+    with pytest.raises(SourceMissingError):
+        NODE_LINK.read(file.parent / "a.json", None)
+
+
+def test_a_file_that_cannot_be_opened_is_said_so(file, monkeypatch):
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(GraphError, match=r"memory\.json: cannot be read \(Permission denied\)"):
+        NODE_LINK.read(file, None)
+
+
 def test_a_named_pipe_is_refused_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.json")
     with pytest.raises(GraphError, match="not a regular file"):

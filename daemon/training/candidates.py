@@ -1,0 +1,124 @@
+"""The two candidates, each with a scale chosen on validation: gated rank-1, and APOLLO's walk from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from daemon.errors import DataError
+from daemon.protocol import Progress
+from daemon.training.evaluate import HeldOut, Reference, read_variant
+from daemon.training.gates import divided, nearest_to_full
+from daemon.training.loop import train
+from daemon.training.prepare import Bake
+from daemon.training.teacher import Base, Teacher, read_base, read_teacher
+from daemon.training.texts import Reading
+from daemon.training.weights import Change
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """scale · change, added to the clean weights."""
+
+    change: Change
+    scale: float
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What an optimizer's walk gave."""
+
+    change: Change
+    losses: list[float]
+    state_bytes: int
+
+
+def base_of(bake: Bake) -> Base:
+    """The clean base on the train texts, and the gate."""
+    bake.report(Progress(stage="teacher", done=0, total=2, note="reading the base"))
+    return Base(**bake.ledger.recall("base", lambda: read_base(bake.subject, bake.train, bake.settings)))
+
+
+def teacher_of(bake: Bake, base: Base) -> Teacher:
+    """The base with the vector added."""
+    bake.report(Progress(stage="teacher", done=1, total=2, note="reading the steered base"))
+    record = bake.ledger.recall("teacher", lambda: read_teacher(bake.subject, bake.subject.shift, bake.train, base))
+    return Teacher(**record)
+
+
+def reference_on(bake: Bake, name: str, texts: HeldOut) -> Reference:
+    """Base and hook on held-out texts.
+
+    Raises:
+        DataError: the vector does not help on these pairs, so there is nothing to measure a bake against.
+    """
+    bake.report(Progress(stage=f"{name} of base and vector", done=0, total=0))
+    base = bake.ledger.recall(f"{name}-base", lambda: _with_hook(bake, texts, steered=False))
+    hook = bake.ledger.recall(f"{name}-hook", lambda: _with_hook(bake, texts, steered=True))
+    reference = Reference(bake.subject, texts, base, hook)
+    if not reference.hook.gap > reference.base.gap:
+        moved = reference.hook.gap - reference.base.gap
+        raise DataError(f"the vector moves the {name} pairs by {moved:+.3f} nats a token; verify it again")
+    return reference
+
+
+def _with_hook(bake: Bake, texts: HeldOut, *, steered: bool) -> Reading:
+    if steered:
+        with bake.subject.hooked(bake.subject.shift):
+            return read_variant(bake.subject, texts)
+    bake.subject.weights.assert_clean()
+    return read_variant(bake.subject, texts)
+
+
+def rank1_of(bake: Bake, base: Base, validation: Reference) -> Candidate:
+    """The closed-form candidate."""
+    change = bake.subject.rank1(bake.subject.shift, base.gate)
+    return Candidate(change, _scale(bake, "rank1", change, bake.settings.gate_scales, validation))
+
+
+def walk_of(bake: Bake, base: Base, teacher: Teacher, start: Candidate) -> Walk:
+    """The optimizer's walk. Where the writers are trained it starts at the rank-1 candidate, else at the base."""
+    return walked(bake, "trained", base, teacher, start, bake.settings.steps)
+
+
+def trained_of(bake: Bake, walk: Walk, validation: Reference) -> Candidate:
+    """The walk's change, scaled."""
+    return Candidate(walk.change, _scale(bake, "trained", walk.change, bake.settings.delta_scales, validation))
+
+
+def walked(bake: Bake, series: str, base: Base, teacher: Teacher, start: Candidate, steps: int) -> Walk:
+    """A walk of `steps` steps whose checkpoints are called `series`."""
+    warm = bake.subject.down_name in bake.subject.trained
+    change = {name: value * start.scale for name, value in start.change.items()} if warm else {}
+
+    def compute() -> dict[str, Any]:
+        return train(
+            bake.subject, bake.train, base, teacher, change, steps, bake.settings, bake.ledger, series, bake.report
+        )
+
+    return Walk(**bake.ledger.recall(series, compute, replacing=series))
+
+
+def _scale(bake: Bake, name: str, change: Change, scales: Sequence[float], validation: Reference) -> float:
+    """The scale whose effect ratio is nearest to 1 within the gates; the smallest where none is within.
+
+    Effect grows with the scale, so the search ends at the first that reaches the whole.
+    """
+    tried, ratios, allowed = sorted(scales), [], []
+    for number, scale in enumerate(tried):
+        bake.report(Progress(stage=f"scale of {name}", done=number, total=len(tried)))
+
+        def compute(scale: float = scale) -> Reading:
+            with bake.subject.changed(change, scale):
+                return read_variant(bake.subject, bake.validation)
+
+        measured = validation.measure(bake.ledger.recall(f"validation-{name}-x{scale:g}", compute))
+        row = validation.row("rank1", measured, 1, 0)
+        kl = divided(row.neutral_kl_mean, validation.hook.neutral_kl_mean)
+        perplexity = divided(row.perplexity, validation.base.perplexity)
+        gates = bake.settings.gates
+        allowed.append(kl <= gates.max_neutral_kl_ratio and perplexity <= gates.max_perplexity_ratio)
+        ratios.append(row.effect_ratio)
+        if ratios[-1] >= 1:
+            break
+    best = nearest_to_full(ratios, allowed)
+    return tried[0] if best is None else tried[best]
