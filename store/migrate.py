@@ -19,6 +19,7 @@ from store.errors import (
     StoreError,
     StoreReadOnlyError,
     explained,
+    translated,
 )
 from store.sqlite import JournalChoice, driver
 
@@ -48,7 +49,8 @@ def upgrade_store(path: Path, journal: JournalChoice) -> None:
             before = _revision(path)
             if before is not None and before != HEAD:
                 _back_up(path, before)
-            _migrate(path, journal)
+            with translated(path):
+                _migrate(path, journal)
     except module.Error as error:
         raise explained(str(error), path) from None
 

@@ -17,6 +17,10 @@ from torch import Tensor
 from daemon.errors import DataError
 
 
+_SHUT = 1e-6
+"""A fitted mean opening lies between 0 and 1; below this it is rounding."""
+
+
 @dataclass(frozen=True)
 class Moments:
     """Mean (d,) and mean outer product (d, d) of `count` feature vectors, float64."""
@@ -32,12 +36,6 @@ class Moments:
         n = wide.shape[0]
         return cls(n, wide.mean(dim=0), wide.T @ wide / n)
 
-    def joined(self, other: "Moments") -> "Moments":
-        """Of both samples together."""
-        n = self.count + other.count
-        a, b = self.count / n, other.count / n
-        return Moments(n, a * self.mean + b * other.mean, a * self.gram + b * other.gram)
-
 
 def solve_gate(replies: Moments, quiet: list[tuple[float, Moments]], ridge: float) -> Tensor:
     """The gate u (d,), float64: mean 1 over the replies, near 0 over the `quiet` samples (each with its weight μ).
@@ -49,7 +47,7 @@ def solve_gate(replies: Moments, quiet: list[tuple[float, Moments]], ridge: floa
     damped = gram + ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.float64)
     u = torch.linalg.solve(damped, replies.mean)
     opened = float(u @ replies.mean)
-    if not opened > 0:
+    if not opened > _SHUT:
         raise DataError("gated solve: replies cannot be told from neutral text; give more pairs or less gate_ridge")
     gate: Tensor = u / opened
     return gate

@@ -109,8 +109,8 @@ def neutral(split: str, n: int) -> tuple[NeutralText, ...]:
     return (*plain, NeutralText(kind="chat", messages=chat))
 
 
-def write_vector(path: Path, model: Path, seed: int = 5) -> Path:
-    matrix = np.random.default_rng(seed).standard_normal((LAYERS, HIDDEN)).astype(np.float32)
+def write_vector(path: Path, model: Path, seed: int = 5, hidden: int = HIDDEN) -> Path:
+    matrix = np.random.default_rng(seed).standard_normal((LAYERS, hidden)).astype(np.float32)
     layer = {"median_residual_norm": 1.0, "coherence": 0.5}
     lineage = orjson.dumps({"layers": [layer] * LAYERS, "aggregator": "mean_difference", "code_version": "0"}).decode()
     file = from_parts(matrix, "listening", pairs("train", 6), model_digest(model), template_digest(model), lineage)

@@ -1,0 +1,292 @@
+"""Bringing a store to this version: in one step or not at all, never without a copy, never from a newer one."""
+
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from lifecycle import NOW, queued, seed
+from sqlalchemy import create_engine
+
+from store import migrate
+from store.engine import Store
+from store.errors import CorruptStoreError, IllegalMoveError, NewerStoreError, StoreError
+from store.models import current_model
+from store.sqlite import driver
+
+
+def script_directory():
+    config = Config()
+    config.set_main_option("script_location", str(files("migrations")))
+    return ScriptDirectory.from_config(config)
+
+
+def revisions():
+    """From the first to the newest."""
+    return [script.revision for script in script_directory().walk_revisions()][::-1]
+
+
+def master(connection):
+    """Everything that a database is made of, white space aside, Alembic's own table left out."""
+    rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+    return {
+        (kind, name, table, re.sub(r"\s+", " ", sql or ""))
+        for kind, name, table, sql in rows
+        if table not in ("alembic_version", "sqlite_sequence")
+    }
+
+
+@pytest.fixture
+def engine(tmp_path):
+    module, _ = driver()
+    made = create_engine(
+        "sqlite://", module=module, creator=lambda: module.connect(tmp_path / "stairs.db", isolation_level=None)
+    )
+    yield made
+    made.dispose()
+
+
+# ---------------------------------------------------------------- the revisions
+
+
+def test_the_code_knows_its_revisions():
+    assert script_directory().get_heads() == [migrate.HEAD]
+    assert list(migrate._KNOWN) == revisions()
+
+
+def test_a_migrated_store_is_what_a_fresh_one_is(store):
+    module, _ = driver()
+    with closing(module.connect(":memory:")) as fresh, closing(module.connect(store.path)) as migrated:
+        fresh.executescript(migrate.sql("tables") + migrate.sql("triggers") + migrate.sql("views"))
+        assert master(migrated) == master(fresh)
+        assert len(master(fresh)) > 80
+        moves = "SELECT * FROM legal_move ORDER BY subject, was, now"
+        assert migrated.execute(moves).fetchall() == fresh.execute(moves).fetchall()
+
+
+@pytest.mark.parametrize("revision", revisions())
+def test_each_step_goes_up_down_and_up_again(engine, revision):
+    before = script_directory().get_revision(revision).down_revision or "base"
+    with engine.begin() as conn:
+        if before != "base":
+            migrate.run_migrations(conn, before)
+        lower = master(conn.connection)
+        migrate.run_migrations(conn, revision)
+        upper = master(conn.connection)
+        migrate.run_migrations(conn, before, down=True)
+        assert master(conn.connection) == lower
+        migrate.run_migrations(conn, revision)
+        assert master(conn.connection) == upper != lower
+
+
+def test_the_file_says_whose_it_is(store):
+    with closing(sqlite3.connect(store.path)) as connection:
+        assert connection.execute("PRAGMA application_id").fetchone() == (0x52464C58,)
+
+
+# ---------------------------------------------------------------- an older store
+
+UPGRADE = """
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade():
+    op.get_bind().exec_driver_sql("ALTER TABLE tick ADD COLUMN visits INTEGER NOT NULL DEFAULT 0")
+    op.get_bind().exec_driver_sql({last!r})
+
+
+def downgrade():
+    op.get_bind().exec_driver_sql("ALTER TABLE tick DROP COLUMN visits")
+"""
+
+
+@pytest.fixture
+def next_version(tmp_path, monkeypatch):
+    """Makes the code a newer version, with one more revision that ends with the given statement."""
+
+    def install(last="SELECT 1"):
+        scratch = tmp_path / "next" / "migrations"
+        shutil.copytree(str(files("migrations")), scratch, ignore=shutil.ignore_patterns("__pycache__"))
+        (scratch / "versions" / "r0002_next.py").write_text(UPGRADE.format(last=last))
+        monkeypatch.setattr(migrate, "files", lambda package: scratch if package == "migrations" else files(package))
+        monkeypatch.setattr(migrate, "HEAD", "0002")
+        monkeypatch.setattr(migrate, "_KNOWN", ("0001", "0002"))
+
+    return install
+
+
+@pytest.fixture
+def older(seeded):
+    """A closed store of this version, with a job in it."""
+    with seeded.write() as conn:
+        queued(conn)
+    seeded.close()
+    return seeded.path
+
+
+def rows(path, table):
+    with closing(driver()[0].connect(path)) as connection:
+        return connection.execute(f"SELECT * FROM {table}").fetchall()
+
+
+def test_an_older_store_is_copied_upgraded_and_keeps_every_row(older, clock, next_version):
+    tables = ("event", "vector_version", "training_job", "pair", "episode", "vector_blob", "session_split", "model")
+    before = {table: rows(older, table) for table in tables}
+    assert before["event"]
+    next_version()
+    with Store.open(older, clock):
+        pass
+    assert {table: rows(older, table) for table in tables} == before
+    assert rows(older, "alembic_version") == [("0002",)]
+    copy = older.with_name(older.name + ".before-0001")
+    assert rows(copy, "alembic_version") == [("0001",)]
+    assert {table: rows(copy, table) for table in tables} == before
+
+
+def test_triggers_and_views_are_there_again_after_an_upgrade(older, clock, next_version):
+    next_version()
+    with Store.open(older, clock) as store:
+        with pytest.raises(IllegalMoveError, match="append-only"), store.write() as conn:
+            conn.exec_driver_sql("DELETE FROM event")
+        with store.read() as conn:
+            assert conn.exec_driver_sql("SELECT vector FROM queue").scalar() == "listening@1"
+
+
+@pytest.mark.parametrize(
+    ("last", "error"),
+    [
+        ("SELECT * FROM nowhere", "no such table"),
+        ("DELETE FROM behaviour", "would leave . rows without their parent"),
+    ],
+)
+def test_an_upgrade_that_fails_changes_nothing(older, clock, next_version, last, error):
+    def content():
+        with closing(sqlite3.connect(older)) as connection:
+            return list(connection.iterdump())
+
+    before = content()
+    next_version(last)
+    with pytest.raises(StoreError, match=error) as caught:
+        Store.open(older, clock)
+    assert "\n" not in str(caught.value)
+    assert content() == before
+    assert "visits" not in "".join(before)
+
+
+def test_an_older_store_is_not_used_without_leave_to_upgrade(older, clock, next_version):
+    next_version()
+    with pytest.raises(StoreError, match="made by an older reflexd"):
+        Store.open(older, clock, upgrade=False)
+    assert rows(older, "alembic_version") == [("0001",)]
+
+
+def test_a_damaged_store_is_not_upgraded(older, clock, next_version):
+    """The copy is checked before anything is changed."""
+    with closing(sqlite3.connect(older)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'vector_blob'").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with older.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * 64)
+    next_version()
+    with pytest.raises(CorruptStoreError, match="restore"):
+        Store.open(older, clock)
+
+
+# ---------------------------------------------------------------- a newer store, a meddled one, two at once
+
+
+@pytest.mark.parametrize("upgrade", [True, False])
+def test_a_newer_store_is_refused_untouched(older, clock, upgrade):
+    with closing(driver()[0].connect(older)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.commit()
+    content = older.read_bytes()
+    with pytest.raises(NewerStoreError, match="newer reflexd .revision 9999.") as caught:
+        Store.open(older, clock, upgrade=upgrade)
+    assert caught.value.exit_code == 78
+    assert older.read_bytes() == content
+    assert not list(older.parent.glob("*.before-*"))
+
+
+@pytest.mark.parametrize(
+    "meddling",
+    [
+        "DROP TRIGGER event_no_delete",
+        "DROP VIEW queue",
+        "CREATE TRIGGER mine AFTER INSERT ON tick BEGIN SELECT 1; END",
+    ],
+)
+def test_a_trigger_that_somebody_dropped_is_back_at_the_next_start(older, clock, meddling):
+    with closing(sqlite3.connect(older, isolation_level=None)) as connection:
+        whole = master(connection)
+        connection.execute(meddling)
+        assert master(connection) != whole
+    with Store.open(older, clock), closing(sqlite3.connect(older)) as connection:
+        assert master(connection) == whole
+
+
+def test_opening_a_current_store_writes_nothing(older, clock):
+    content = older.read_bytes()
+    Store.open(older, clock).close()
+    assert older.read_bytes() == content
+
+
+def test_many_may_start_at_once(path):
+    code = "import sys; from pathlib import Path; from store.engine import Store; Store.open(Path(sys.argv[1])).close()"
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, path], stderr=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    assert [(process.communicate()[1], process.returncode) for process in started] == [("", 0)] * 4
+    with Store.open(path) as store:
+        with store.write() as conn:
+            seed(conn, NOW)
+        with store.read() as conn:
+            assert current_model(conn).name == "tiny"
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from store.engine import Store
+from store.errors import StoreFullError
+resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+try:
+    Store.open(Path(sys.argv[1]))
+except StoreFullError as error:
+    print(error)
+"""
+
+
+def test_a_disk_that_fills_while_the_store_is_made_is_one_line_and_leaves_no_half(path, clock):
+    shown = subprocess.run([sys.executable, "-c", LIMITED, path], capture_output=True, text=True, check=False)
+    assert (shown.stderr, shown.returncode) == ("", 0)
+    assert shown.stdout.count("\n") == 1
+    assert "disk" in shown.stdout
+    with Store.open(path, clock) as store, store.read() as conn:
+        assert conn.exec_driver_sql("SELECT count(*) FROM legal_move").scalar() > 20
+
+
+def test_a_killed_creation_leaves_nothing_half_made(tmp_path):
+    """An empty file, as a kill before the first commit leaves it, becomes a store."""
+    path = tmp_path / "reflexd.db"
+    path.touch()
+    with Store.open(path) as store, store.read() as conn:
+        assert conn.exec_driver_sql("SELECT count(*) FROM queue").scalar() == 0
+
+
+def test_the_revisions_are_part_of_the_package():
+    folder = Path(str(files("migrations")))
+    assert (folder / "env.py").is_file()
+    assert sorted(p.suffix for p in (folder / "versions").glob("r0001*")) == [".py", ".sql"]
