@@ -182,10 +182,10 @@ class TrainSettings(Frozen):
     targets: TargetSet = "writers"
     rank: int = 64
     learning_rate: float = 1.5e-4
-    steps: int = 32
-    warmup: int = 4
+    steps: int = 16
+    warmup: int = 3
     pairs_per_step: int = 3
-    neutral_per_step: int = 6
+    neutral_per_step: int = 5
     replay_per_step: int = 2
     projection_gap: int = 200
     norm_growth: float = 1.01
@@ -198,7 +198,7 @@ class TrainSettings(Frozen):
     delta_scales: tuple[float, ...] = (0.9, 1.0, 1.1, 1.2, 1.35, 1.5)
     checkpoint_every: int = 4
     control: bool = True
-    control_steps: int = 0  # 0: as many as `steps`
+    control_steps: int = 8
     bootstrap: int = 2000
     seed: int = 0
     gates: GateSettings = GateSettings()

@@ -111,9 +111,7 @@ def _engine(path: Path, journal: JournalChoice, begin: str) -> Engine:
     return engine
 
 
-def set_pragmas(
-    connection: Any, journal: JournalChoice, *, read_only: bool = False, trusted_schema: int = 0
-) -> None:
+def set_pragmas(connection: Any, journal: JournalChoice, *, read_only: bool = False, trusted_schema: int = 0) -> None:
     """Set what every connection needs, and read back what matters.
 
     Raises:

@@ -7,7 +7,6 @@ from typing import Any, Self
 from store.errors import NotFoundError, StoreError, StoreReadOnlyError, explained
 from store.sqlite import driver
 
-
 _OK, _DENY, _ATTACH = 0, 1, 24  # SQLITE_OK, SQLITE_DENY, SQLITE_ATTACH
 
 

@@ -31,6 +31,9 @@ def _watch_one(ctx: Context, source: Source) -> bool:
             save_read(conn, source.id, source.cursor, ctx.now(), str(error))
         return False
     if not reading.changed or reading.graph is None:
+        if source.last_error is not None:  # it is readable again, and says what it said before
+            with ctx.store.write() as conn:
+                save_read(conn, source.id, reading.cursor, ctx.now())
         return False
     episodes = reading.graph.episodes(source.kind)
     with ctx.store.write() as conn:

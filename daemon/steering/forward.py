@@ -57,12 +57,20 @@ def kl(base: Tensor, other: Tensor) -> Tensor:
     return (base.exp() * (base - other)).sum(dim=-1).clamp_min(0)
 
 
+class _Answer(BaseModelOutputWithPast):  # type: ignore[misc]
+    """A decoder's output with nothing but hidden states; what else a model asks of its decoder is absent."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+
 @contextmanager
 def _decoder_answers(layout: Layout, hidden: Tensor) -> Iterator[None]:
     """While in here, the decoder gives `hidden` (b, T, hidden) whatever it is asked."""
 
-    def answer(*_: Any, **__: Any) -> BaseModelOutputWithPast:
-        return BaseModelOutputWithPast(last_hidden_state=hidden)
+    def answer(*_: Any, **__: Any) -> _Answer:
+        return _Answer(last_hidden_state=hidden)
 
     layout.decoder.forward = answer
     try:

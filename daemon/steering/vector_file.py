@@ -193,10 +193,11 @@ def _matrix(tensors: dict[str, Any], path: Path) -> Matrix:
 
 def _require_readable(file: VectorFile, path: Path) -> None:
     try:
-        norms, ids, groups = file.median_residual_norm, file.pair_ids, file.groups
+        norms: list[Any] = orjson.loads(file.metadata["median_residual_norm"])
+        ids, groups = file.pair_ids, file.groups
     except (orjson.JSONDecodeError, TypeError) as error:
         raise DataError(f"{path}: metadata is not JSON where it must be: {error}; extract it again") from None
-    numbers = all(norm > 0 for norm in norms)
+    numbers = all(isinstance(norm, float | int) and norm > 0 for norm in norms)
     if len(norms) != len(file.vectors) or not numbers or not all(isinstance(each, str) for each in (*ids, *groups)):
         raise DataError(f"{path}: median_residual_norm must hold a positive number for each layer; extract it again")
 

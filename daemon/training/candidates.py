@@ -101,24 +101,31 @@ def walked(bake: Bake, series: str, base: Base, teacher: Teacher, start: Candida
 def _scale(bake: Bake, name: str, change: Change, scales: Sequence[float], validation: Reference) -> float:
     """The scale whose effect ratio is nearest to 1 within the gates; the smallest where none is within.
 
-    Effect grows with the scale, so the search ends at the first that reaches the whole.
+    Effect and side effects grow with the scale, so halving finds it: too much, or beyond a gate, means smaller.
     """
-    tried, ratios, allowed = sorted(scales), [], []
-    for number, scale in enumerate(tried):
-        bake.report(Progress(stage=f"scale of {name}", done=number, total=len(tried)))
+    ordered = sorted(scales)
+    tried: dict[int, tuple[float, bool]] = {}
+    low, high = 0, len(ordered)
+    while low < high:
+        middle = (low + high) // 2
+        bake.report(Progress(stage=f"scale of {name}", done=len(tried), total=0, note=f"{ordered[middle]:g}"))
+        ratio, within = tried[middle] = _at_scale(bake, name, change, ordered[middle], validation)
+        low, high = (middle + 1, high) if within and ratio < 1 else (low, middle)
+    at = sorted(tried)
+    best = nearest_to_full([tried[i][0] for i in at], [tried[i][1] for i in at])
+    return ordered[0] if best is None else ordered[at[best]]
 
-        def compute(scale: float = scale) -> Reading:
-            with bake.subject.changed(change, scale):
-                return read_variant(bake.subject, bake.validation)
 
-        measured = validation.measure(bake.ledger.recall(f"validation-{name}-x{scale:g}", compute))
-        row = validation.row("rank1", measured, 1, 0)
-        kl = divided(row.neutral_kl_mean, validation.hook.neutral_kl_mean)
-        perplexity = divided(row.perplexity, validation.base.perplexity)
-        gates = bake.settings.gates
-        allowed.append(kl <= gates.max_neutral_kl_ratio and perplexity <= gates.max_perplexity_ratio)
-        ratios.append(row.effect_ratio)
-        if ratios[-1] >= 1:
-            break
-    best = nearest_to_full(ratios, allowed)
-    return tried[0] if best is None else tried[best]
+def _at_scale(bake: Bake, name: str, change: Change, scale: float, validation: Reference) -> tuple[float, bool]:
+    """Effect ratio on validation, and whether neutral text is within the gates."""
+
+    def compute() -> Reading:
+        with bake.subject.changed(change, scale):
+            return read_variant(bake.subject, bake.validation)
+
+    measured = validation.measure(bake.ledger.recall(f"validation-{name}-x{scale:g}", compute))
+    row = validation.row("trained", measured, 1, 0)
+    kl = divided(row.neutral_kl_mean, validation.hook.neutral_kl_mean)
+    perplexity = divided(row.perplexity, validation.base.perplexity)
+    gates = bake.settings.gates
+    return row.effect_ratio, kl <= gates.max_neutral_kl_ratio and perplexity <= gates.max_perplexity_ratio

@@ -57,9 +57,9 @@ def read_variant(subject: Subject, texts: HeldOut) -> Reading:
     }
 
 
-def pair_gaps(subject: Subject, texts: PairTexts, final: Tensor) -> tuple[float, ...]:
-    """Per pair, mean log P of the positive reply's tokens − that of the negative's, of final states of all items."""
-    replies = item_means(texts.items, subject.scores(final, targets(texts.items)))
+def pair_gaps(texts: PairTexts, scores: Tensor) -> tuple[float, ...]:
+    """Per pair, mean log P of the positive reply's tokens − that of the negative's, of log P of all tokens in order."""
+    replies = item_means(texts.items, scores)
     return tuple(float(gap) for gap in replies[0::2] - replies[1::2])
 
 
@@ -78,13 +78,13 @@ class Reference:
             DataError: they are not finite.
         """
         subject, texts = self._subject, self._texts
-        drift = subject.divergences(self._base["neutral"], variant["neutral"])
-        scores = subject.scores(variant["neutral"], targets(texts.neutral))
-        if not all(bool(torch.isfinite(part).all()) for part in (drift, scores, variant["pairs"], variant["state"])):
+        drift, scores = subject.compared(self._base["neutral"], variant["neutral"], targets(texts.neutral))
+        left, replies = subject.compared(self._hook["pairs"], variant["pairs"], targets(texts.pairs.items))
+        if not all(bool(torch.isfinite(part).all()) for part in (drift, scores, left, replies)):
             raise DataError("the changed weights give values that are not finite; lower training.learning_rate")
         return Measurement(
-            gaps=pair_gaps(subject, texts.pairs, variant["pairs"]),
-            teacher_kl=float(subject.divergences(self._hook["pairs"], variant["pairs"]).mean()),
+            gaps=pair_gaps(texts.pairs, replies),
+            teacher_kl=float(left.mean()),
             neutral_kl_mean=float(drift.mean()),
             neutral_kl_p95=float(drift.quantile(0.95)),
             neutral_kl_rmse=float(drift.square().mean().sqrt()),

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from daemon.errors import DataError
 
-
 _SHUT = 1e-6
 """A fitted mean opening lies between 0 and 1; below this it is rounding."""
 

@@ -65,8 +65,17 @@ class Subject:
     def scores(self, final: Tensor, tokens: Tensor) -> Tensor:
         """Log P (n,) float64 of tokens, from final states, without gradients."""
         with torch.no_grad():
-            told = [self.log_probabilities(h).gather(1, t[:, None])[:, 0].double() for h, t in _chunks(final, tokens)]
-            return torch.cat(told)
+            return torch.cat([_told(self.log_probabilities(h), t) for h, t in _chunks(final, tokens)])
+
+    def compared(self, base: Tensor, final: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """KL(base ‖ other) and log P of tokens under the other, (n,) float64 each: the head runs once for both."""
+        drift, scores = [], []
+        with torch.no_grad():
+            for (one, two), (_, wanted) in zip(_chunks(base, final), _chunks(base, tokens), strict=True):
+                told = self.log_probabilities(two)
+                drift.append(kl(self.log_probabilities(one), told).double())
+                scores.append(_told(told, wanted))
+        return torch.cat(drift), torch.cat(scores)
 
     @contextmanager
     def hooked(self, shift: Tensor) -> Iterator[None]:
@@ -99,6 +108,11 @@ class Subject:
         drawn = torch.randn(self.shift.shape, generator=generator, device="cpu")
         scaled: Tensor = drawn / drawn.norm() * self.shift.norm()
         return scaled
+
+
+def _told(predicted: Tensor, tokens: Tensor) -> Tensor:
+    """Log-probabilities (n, vocabulary) → of the tokens (n,), float64."""
+    return predicted.gather(1, tokens[:, None])[:, 0].double()
 
 
 def _chunks(one: Tensor, other: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

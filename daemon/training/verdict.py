@@ -19,7 +19,7 @@ from daemon.training.gates import (
     retention_gates,
 )
 from daemon.training.prepare import Bake
-from daemon.training.texts import Reading, joined
+from daemon.training.texts import Reading, joined, targets
 
 Name = Literal["rank1", "trained"]
 
@@ -110,13 +110,15 @@ def _retained(bake: Bake, each: Judged, name: str) -> Retained:
             return read()
 
     after = bake.ledger.recall(f"earlier-{number}-{each.name}", compute)
-    gaps = [pair_gaps(bake.subject, texts, reading["final"]) for reading in (before, after)]
+    kl, scores = bake.subject.compared(before["final"], after["final"], targets(texts.items))
+    told = bake.subject.scores(before["final"], targets(texts.items))
+    n = len(texts.groups)
     return Retained(
         name=name,
-        before=sum(gaps[0]) / len(gaps[0]),
-        after=sum(gaps[1]) / len(gaps[1]),
-        kl=float(bake.subject.divergences(before["final"], after["final"]).mean()),
-        n=len(texts.groups),
+        before=sum(pair_gaps(texts, told)) / n,
+        after=sum(pair_gaps(texts, scores)) / n,
+        kl=float(kl.mean()),
+        n=n,
     )
 
 

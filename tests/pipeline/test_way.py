@@ -149,8 +149,7 @@ def test_weights_that_changed_under_us_are_refused_and_the_way_goes_on_after(pla
     place.reflexd("model", "add", str(copy))
     weights = copy / "model.safetensors"
     good = weights.read_bytes()
-    weights.write_bytes(good[:-4] + b"\x00\x00\x80\x3f")
-    place.sql("SELECT 1")
+    weights.write_bytes(good[:-4] + b"\x00\x00\x00\x40")
     refused = place.reflexd("once", check=False)
     assert refused.returncode == 65
     assert "model add" in refused.stderr

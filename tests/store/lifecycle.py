@@ -2,6 +2,7 @@
 
 import hashlib
 import struct
+from contextlib import contextmanager, suppress
 
 from store import evidence, jobs, models, sources, vectors
 from store.served import serve
@@ -10,6 +11,18 @@ BASE = "a" * 64
 MATRIX = struct.pack("<8f", *range(1, 9))
 MATRIX_SHA = hashlib.sha256(MATRIX).hexdigest()
 NOW = 1_700_000_000_000
+
+
+class PowerCut(Exception):
+    """Something fails before the commit."""
+
+
+@contextmanager
+def rolled_back(store):
+    """A transaction that never commits."""
+    with suppress(PowerCut), store.write() as conn:
+        yield conn
+        raise PowerCut
 
 
 def episode(name, outcome="accepted", session="s1", **changes):

@@ -47,7 +47,9 @@ def master(connection):
 def engine(tmp_path):
     module, _ = driver()
     made = create_engine(
-        "sqlite://", module=module, creator=lambda: module.connect(tmp_path / "stairs.db", isolation_level=None)
+        "sqlite://",
+        module=module,
+        creator=lambda: module.connect(":memory:", isolation_level=None, check_same_thread=False),
     )
     yield made
     made.dispose()
@@ -166,7 +168,7 @@ def test_triggers_and_views_are_there_again_after_an_upgrade(older, clock, next_
     ("last", "error"),
     [
         ("SELECT * FROM nowhere", "no such table"),
-        ("DELETE FROM behaviour", "would leave . rows without their parent"),
+        ("DELETE FROM behaviour", r"would leave \d+ rows without their parent"),
     ],
 )
 def test_an_upgrade_that_fails_changes_nothing(older, clock, next_version, last, error):
@@ -213,7 +215,7 @@ def test_a_newer_store_is_refused_untouched(older, clock, upgrade):
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
         connection.commit()
     content = older.read_bytes()
-    with pytest.raises(NewerStoreError, match="newer reflexd .revision 9999.") as caught:
+    with pytest.raises(NewerStoreError, match=r"newer reflexd \(revision 9999\)") as caught:
         Store.open(older, clock, upgrade=upgrade)
     assert caught.value.exit_code == 78
     assert older.read_bytes() == content

@@ -22,7 +22,7 @@ VIEWS = ("queue", "history", "behaviours", "vectors", "pairs", "serving", "sourc
 
 @pytest.fixture
 def lived(seeded):
-    """A store in which something of everything has happened; listening@1 lives in the weights, @2 waits for training."""
+    """A store in which something of everything has happened; listening@1 lives in the weights, @2 was refused."""
     with seeded.write() as conn:
         queued(conn)
         claim = jobs.claim(conn, "host:boot:7", 1000, NOW)

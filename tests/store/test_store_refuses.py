@@ -72,7 +72,7 @@ ILLEGAL = [
         "made of the same evidence",
     ),
     ("extracted", "UPDATE vector_version SET blob_sha256 = printf('%064d', 0)", "extracted version never changes"),
-    ("extracted", "UPDATE vector_version SET lineage = '{\"by\":\"me\"}'", "extracted version never changes"),
+    ("extracted", 'UPDATE vector_version SET lineage = \'{"by":"me"}\'', "extracted version never changes"),
     ("extracted", "UPDATE vector_version SET state = 'candidate'", "illegal move of a vector"),
     ("extracted", "UPDATE vector_version SET state = 'promoted'", "promoted by giving it a training job"),
     (
@@ -130,8 +130,7 @@ ILLEGAL = [
     ("training", "UPDATE training_job SET lease_owner = NULL", "leased_iff_training"),
     (
         "training",
-        "UPDATE training_job SET state = 'trained', weights_digest = 'mine', result = '{}', finalized_at = 1, "
-        "lease_owner = NULL, lease_expires_at = NULL",
+        "UPDATE training_job SET state='trained', weights_digest='x', result='{}', finalized_at=1, lease_owner=NULL",
         "the weights it made are recorded",
     ),
     ("trained", "UPDATE training_job SET result = '{}'", "a finished job never changes"),

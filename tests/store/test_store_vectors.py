@@ -189,7 +189,9 @@ def test_a_dose_is_changed_in_its_own_units(conn):
     assert (row.dose, row.coefficient, row.coefficient_per_dose) == pytest.approx((0.1, 0.75, 7.5))
 
 
-@pytest.mark.parametrize("change", [lambda c: set_enabled(c, "humming", True, NOW, "me"), lambda c: set_dose(c, "humming", 1, 1, NOW, "me")])
+@pytest.mark.parametrize(
+    "change", [lambda c: set_enabled(c, "humming", True, NOW, "me"), lambda c: set_dose(c, "humming", 1, 1, NOW, "me")]
+)
 def test_what_is_not_served_cannot_be_switched(conn, change):
     with pytest.raises(NotFoundError, match="humming: no vector of it is served"):
         change(conn)

@@ -28,8 +28,7 @@ def oracle(
 ) -> Tensor:
     """Algorithm 1 of arXiv:2412.05270 in float64, column by column, with mutants of the known defects."""
     W = W.double().clone()
-    rows, columns = W.shape
-    tall = rows > columns
+    tall = W.shape[0] > W.shape[1]
     M = V = last = None
     for t, G in enumerate(gradients):
         G = G.double().T if tall else G.double()
@@ -43,7 +42,8 @@ def oracle(
         if mini:
             U = G * (A.norm() / R.norm() if R.norm() > 0 else 0)
         else:
-            U = torch.stack([G[:, j] * (A[:, j].norm() / R[:, j].norm() if R[:, j].norm() > 0 else 0) for j in range(G.shape[1])], 1)
+            columns = zip(G.T, A.T, R.T, strict=True)
+            U = torch.stack([g * (a.norm() / r.norm() if r.norm() > 0 else 0) for g, a, r in columns], 1)
         if subspace_update:
             U = P.T @ A
         norm = U.norm()

@@ -1,5 +1,6 @@
 """Rates and batches depend on seed and step alone."""
 
+import itertools
 from collections import Counter
 
 import pytest
@@ -14,7 +15,7 @@ def test_the_rate_warms_up_then_falls_to_a_tenth() -> None:
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     assert rates[4] == pytest.approx(1.0)
     assert rates[-1] == pytest.approx(0.1)
-    assert all(later < earlier for earlier, later in zip(rates[4:], rates[5:], strict=False))
+    assert all(later < earlier for earlier, later in itertools.pairwise(rates[4:]))
 
 
 def test_without_warmup_it_starts_at_the_peak() -> None:
