@@ -100,7 +100,7 @@ class ModelProcess:
         try:
             self._log.parent.mkdir(parents=True, exist_ok=True)
             with self._log.open("wb") as log:
-                return subprocess.Popen(
+                return subprocess.Popen(  # noqa: S603 - our own interpreter and module
                     command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, pass_fds=self._inherit
                 )
         except OSError as error:

@@ -44,7 +44,7 @@ COMMANDS = {
 class LazyGroup(click.Group):
     """A group whose commands are imported when asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """In the order of the table: the order in which a newcomer meets them."""
         return list(COMMANDS)
 

@@ -155,7 +155,7 @@ class Scheduler:
             life.seen, life.running, life.again = self._clock.monotonic(), True, False
         try:
             tick.run()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a tick's fault is told, and the next tick comes in its time
             self._tell(self._on_error, tick.name, error)
         except BaseException as error:
             self.fatal.set()
@@ -172,7 +172,7 @@ class Scheduler:
         """A listener that fails (a full disk, say) must not end the schedule; the log is what is left then."""
         try:
             listener(*words)
-        except Exception:
+        except Exception:  # noqa: BLE001 - telling a fault must not end the watch
             _log.exception("cannot record how tick %s ended", words[0])
 
     def _hear(self, event: JobEvent) -> None:

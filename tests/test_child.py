@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,8 @@ from graph.schema import Pair
 
 def request(tmp_path, **changes):
     pair = Pair(behaviour="b", prompt="p", positive="yes", negative="no", group="g")
-    fields = {"model": tmp_path / "no-model", "pairs": (pair, pair), "out": tmp_path / "v.safetensors", "behaviour": "b"}
+    out = tmp_path / "v.safetensors"
+    fields = {"model": tmp_path / "no-model", "pairs": (pair, pair), "out": out, "behaviour": "b"}
     return ExtractRequest.model_validate(fields | changes)
 
 
@@ -71,8 +73,7 @@ def test_the_process_dies_with_its_starter_even_when_that_is_killed(tmp_path):
 
 def is_alive(pid):
     try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
 

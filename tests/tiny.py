@@ -48,7 +48,14 @@ def tiny_config(family: str, n_layers: int = 4, **changes: Any) -> Any:
         "bos_token_id": 1,
         "eos_token_id": 2,
     }
-    gpt2 = {"n_embd": HIDDEN, "n_layer": n_layers, "n_head": 4, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    gpt2 = {
+        "n_embd": HIDDEN,
+        "n_layer": n_layers,
+        "n_head": 4,
+        "resid_pdrop": 0.0,
+        "embd_pdrop": 0.0,
+        "attn_pdrop": 0.0,
+    }
     usual = {"hidden_size": HIDDEN, "num_hidden_layers": n_layers, "num_attention_heads": 4, "intermediate_size": 64}
     grouped = usual | {"num_key_value_heads": 2}
     makers = {
@@ -82,7 +89,9 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def tiny_loaded(family: str = "llama", n_layers: int = 4, seed: int = 0, model: Any = None, **changes: Any) -> LoadedModel:
+def tiny_loaded(
+    family: str = "llama", n_layers: int = 4, seed: int = 0, model: Any = None, **changes: Any
+) -> LoadedModel:
     """The same as `load_model` would give for it, with made-up digests; `model` in place of a new one."""
     model = model if model is not None else tiny_model(family, n_layers, seed, **changes)
     return LoadedModel(model, tiny_tokenizer(), find_layout(model), "0" * 64, "1" * 64)

@@ -58,7 +58,7 @@ def put_in_place(partial: Path, target: Path, origin: Origin) -> None:
 def _run_child(gguf: Path, out: Path, on_progress: OnProgress, inherit: tuple[int, ...]) -> None:
     command = [sys.executable, "-m", "daemon.models.convert", "--gguf", str(gguf), "--out", str(out)]
     with tempfile.TemporaryFile() as log:
-        child = subprocess.Popen(
+        child = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, pass_fds=inherit
         )
         assert child.stdin is not None

@@ -117,7 +117,7 @@ def main() -> int:
 
     try:
         convert(arguments.gguf, arguments.out, say)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the border of the process: each fault becomes one line
         traceback.print_exc()
         failure = _failure(error, arguments.out)
         own.write(orjson.dumps({"error": failure}) + b"\n")

@@ -97,7 +97,7 @@ def _watched(
     command: list[str], environment: dict[str, str], words: int, growing: Path, on_progress: OnProgress
 ) -> int:
     """Run pip; how much it has written is the progress, since only the newest pips can say it."""
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603 - our own interpreter's pip
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=words
     )
     note = f"MiB of {_REQUIREMENT}"

@@ -11,25 +11,34 @@ from daemon.pipeline.mine import as_pair
 from daemon.protocol import ExtractReport, ExtractRequest
 from graph.schema import Pair, pairs_digest
 from store.evidence import PairRow, list_behaviours, live_pairs
-from store.models import ModelRow, get_model
+from store.models import ModelRow, current_model, get_model
 from store.vectors import VectorRow, create_candidate, find_candidate, in_state, mark_extracted, vector_pairs
 
 
 def extract(ctx: Context) -> bool:
     """Bring one version from nothing to extracted. False when every behaviour is up to date."""
     _propose(ctx)
-    with ctx.store.read() as conn:
-        candidates = in_state(conn, "candidate")
-    if not candidates:
+    candidate = first_of_current_model(ctx, "candidate")
+    if candidate is None:
         return False
-    _extract_one(ctx, candidates[0])
+    _extract_one(ctx, candidate)
     return True
+
+
+def first_of_current_model(ctx: Context, state: str) -> VectorRow | None:
+    """The oldest version in `state` that belongs to the model in use: another model's wait until it is back."""
+    with ctx.store.read() as conn:
+        model = current_model(conn)
+        waiting = [v for v in in_state(conn, state) if model is not None and v.root_digest == model.root_digest]
+    return waiting[0] if waiting else None
 
 
 def _propose(ctx: Context) -> None:
     """A candidate for each behaviour with enough training pairs and new evidence, for the current model."""
     with ctx.store.read() as conn:
-        evidence = {row.name: live_pairs(conn, row.name) for row in list_behaviours(conn)}
+        wanted = {behaviour.name for behaviour in ctx.behaviours()}  # one that was switched off is not
+        known = [row.name for row in list_behaviours(conn) if row.name in wanted or row.origin == "graph"]
+        evidence = {name: live_pairs(conn, name) for name in known}
     if not any(evidence.values()):
         return
     model = ctx.model()

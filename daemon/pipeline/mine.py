@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import cast
 
 import orjson
 
@@ -36,7 +37,7 @@ def mine(ctx: Context) -> bool:
         episodes = _episodes(live_episodes(conn), live_labels(conn))
         mined = {b.name: _mine_one(episodes, b) for b in [*configured, *own]}
         save_labels(conn, [row for labelled, _ in mined.values() for row in labelled])
-        sides = splits(conn)
+        sides = cast("dict[str, Split]", splits(conn))
         for _, pairs in mined.values():  # one after the other, so that each behaviour gets its own shares
             sides = assign_splits(_groups(pairs, episodes), sides)
         save_splits(conn, sides, ctx.now())

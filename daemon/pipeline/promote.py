@@ -81,4 +81,5 @@ def _agreement(conn: Connection, vector: VectorRow, last: list[VectorRow]) -> fl
 def _row(conn: Connection, vector: VectorRow, layer: int) -> npt.NDArray[np.float64]:
     assert vector.blob_sha256 is not None
     n_layers, dim, data = load_blob(conn, vector.blob_sha256)
-    return np.frombuffer(data, dtype="<f4").reshape(n_layers, dim)[layer].astype(np.float64)
+    row: npt.NDArray[np.float64] = np.frombuffer(data, dtype="<f4").reshape(n_layers, dim)[layer].astype(np.float64)
+    return row

@@ -26,10 +26,18 @@ def _publish_all(store: Store, home: Home, max_relative_dose: float) -> None:
         gone = {model.digest: retired_into(conn, model.digest) for model in models}
         blobs = {row.sha256: load_blob(conn, row.sha256) for row in rows}
     for model in models:
-        mine = [row for row in rows if row.root_digest == model.root_digest and row.vector_id not in gone[model.digest]]
+        mine = _for_model(rows, model, gone[model.digest])
         files = {row.vector_id: served_vector_bytes(*blobs[row.sha256], row, model) for row in mine}
         entries = [_entry(row, files[row.vector_id][0]) for row in mine]
         publish_manifest(home.registry, _model(model), entries, max_relative_dose, dict(files.values()))
+
+
+def _for_model(rows: list[ServedRow], model: ModelRow, in_weights: set[int]) -> list[ServedRow]:
+    """One version a behaviour, the newest: what lives in these weights is left out, and a newer one replaces it."""
+    newest = {
+        row.behaviour: row for row in rows if row.root_digest == model.root_digest and row.vector_id not in in_weights
+    }
+    return list(newest.values())
 
 
 def _model(row: ModelRow) -> ManifestModel:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from daemon.pipeline.context import Context
-from daemon.pipeline.extract import split_pairs
+from daemon.pipeline.extract import first_of_current_model, split_pairs
 from daemon.protocol import VerifyReport, VerifyRequest
 from daemon.steering.neutral import load_neutral
 from store.models import get_model
@@ -15,11 +15,10 @@ from store.vectors import VectorRow, in_state, load_blob, mark_verified, reject,
 
 def verify(ctx: Context) -> bool:
     """Verify one extracted version. False when there is none."""
-    with ctx.store.read() as conn:
-        waiting = in_state(conn, "extracted")
-    if not waiting:
+    waiting = first_of_current_model(ctx, "extracted")
+    if waiting is None:
         return False
-    _verify_one(ctx, waiting[0])
+    _verify_one(ctx, waiting)
     return True
 
 

@@ -44,7 +44,9 @@ def first_tokens(kwargs: Mapping[str, Any]) -> Tensor:
     """(rows or 1, tokens) bool: which of a decoder call's tokens are the first of their sequence."""
     tokens = kwargs["input_ids"] if kwargs.get("input_ids") is not None else kwargs["inputs_embeds"]
     mask, positions = kwargs.get("attention_mask"), kwargs.get("position_ids")
-    cache = kwargs.get("cache", kwargs.get("past_key_values"))  # the older name is still in use before transformers 5.24
+    cache = kwargs.get(
+        "cache", kwargs.get("past_key_values")
+    )  # the older name is still in use before transformers 5.24
     past = int(cache.get_seq_length()) if cache is not None else 0
     columns = torch.arange(past, past + tokens.shape[1], device=tokens.device)[None]
     if isinstance(mask, Tensor) and mask.ndim == 2:

@@ -24,7 +24,7 @@ from graph.schema import Pair
 OnProgress = Callable[[Progress], None]
 
 HEADROOM = 0.8
-"""Part of the KL bar that a dose may use up on validation text, since test text is other text and has the bar itself."""
+"""Part of the KL bar that a dose may use up on validation text, since test text is other text and has the whole bar."""
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def kl(base: Tensor, other: Tensor) -> Tensor:
     return (base.exp() * (base - other)).sum(dim=-1).clamp_min(0)
 
 
-class _Answer(BaseModelOutputWithPast):  # type: ignore[misc]
+class _Answer(BaseModelOutputWithPast):
     """A decoder's output with nothing but hidden states; what else a model asks of its decoder is absent."""
 
     def __getattr__(self, name: str) -> None:

@@ -7,7 +7,6 @@ may link it. A record made for other inputs, or torn, is no record.
 """
 
 import os
-import pickle
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from daemon.training.durable import write_file
 
@@ -92,10 +92,11 @@ class Ledger:
         """The record, or None where there is none, it is torn, or it was made for other inputs."""
         try:
             with zipfile.ZipFile(path) as archive:
-                if archive.testzip() is not None:  # torch does not look at the checksums that it writes
-                    return None
+                whole = archive.testzip() is None  # torch does not look at the checksums that it writes
+            if not whole or get_unsafe_globals_in_checkpoint(path):
+                return None
             record = torch.load(path, weights_only=True, map_location="cpu")
-        except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile):
+        except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile):
             return None
         if not isinstance(record, dict) or record.get("inputs") != self.inputs:
             return None

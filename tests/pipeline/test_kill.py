@@ -35,7 +35,8 @@ def killed_runs(place, rng, kills, longest_s):
 def outcome(place):
     """Vectors, jobs, models and history, without clock times, tokens and the detours that rescues are."""
     vectors = place.sql(
-        "SELECT behaviour, version, state, blob_sha256, pairs_digest, layer, dose, coefficient, effect FROM vector_version ORDER BY id"
+        "SELECT behaviour, version, state, blob_sha256, pairs_digest, layer, dose, coefficient, effect "
+        "FROM vector_version ORDER BY id"
     )
     jobs = place.sql("SELECT vector_id, state, weights_digest, milestone FROM training_job ORDER BY id")
     models = place.sql("SELECT digest, parent_digest, current FROM model ORDER BY added_at")
@@ -43,7 +44,7 @@ def outcome(place):
 
 
 def story(place):
-    """The history with each rescue folded: a training that went back to the queue and was claimed again is one training."""
+    """The history with rescues folded: a training that went back to the queue and was claimed again is one training."""
     told = []
     for event in place.sql("SELECT subject, subject_id, name, was, now FROM event ORDER BY seq"):
         move = tuple(event.values())

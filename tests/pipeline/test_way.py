@@ -135,7 +135,7 @@ def test_exports_are_files_that_others_read(place, tmp_path):
     place.reflexd("export", "listening@1", "--out", str(tmp_path / "v.safetensors"))
     (direction,) = gguf.GGUFReader(tmp_path / "v.gguf").tensors
     with safe_open(tmp_path / "v.safetensors", framework="numpy") as file:
-        matrix = {name: file.get_tensor(name) for name in file.keys()}
+        matrix = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     (row,) = place.sql("SELECT layer, coefficient FROM vector_version")
     assert direction.name == f"direction.{row['layer']}"
     assert direction.data == pytest.approx(matrix[f"layer.{row['layer']}"] * row["coefficient"], rel=1e-5)

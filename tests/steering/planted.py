@@ -39,7 +39,7 @@ def words(letters: str, draw: random.Random) -> str:
 
 
 def make_pairs(count: int, seed: int = 0, groups: int = 6, swap: bool = False) -> tuple[Pair, ...]:
-    """Positive replies of the first half of the alphabet, negative ones of the second; `swap` turns a half at random."""
+    """Positive replies of the first half of the alphabet, negative ones of the second; `swap` turns every other."""
     draw = random.Random(seed)
     pairs = []
     for i in range(count):
@@ -47,14 +47,18 @@ def make_pairs(count: int, seed: int = 0, groups: int = 6, swap: bool = False) -
         if swap and i % 2:
             good, bad = bad, good
         prompt = (ChatMessage(role="user", content=words(FIRST_HALF + SECOND_HALF, draw)),)
-        pairs.append(Pair(behaviour="planted", prompt=prompt, positive=good, negative=bad, group=f"g{seed}-{i % groups}"))
+        pairs.append(
+            Pair(behaviour="planted", prompt=prompt, positive=good, negative=bad, group=f"g{seed}-{i % groups}")
+        )
     return tuple(pairs)
 
 
 def neutral(count: int = 4, seed: int = 50) -> tuple[NeutralText, ...]:
     draw = random.Random(seed)
     plain = [NeutralText(kind="prose", text=words("0123456789 .,;" + FIRST_HALF, draw)) for _ in range(count)]
-    chat = NeutralText(kind="chat", messages=({"role": "user", "content": "1 2 3?"}, {"role": "assistant", "content": "4 5 6."}))
+    chat = NeutralText(
+        kind="chat", messages=({"role": "user", "content": "1 2 3?"}, {"role": "assistant", "content": "4 5 6."})
+    )
     return (*plain, chat)
 
 

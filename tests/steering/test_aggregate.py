@@ -1,4 +1,4 @@
-"""Aggregators are plain functions: they find the direction, point from negative to positive, and turn with the space."""
+"""Aggregators find the direction, point from negative to positive, and turn with the space."""
 
 import pytest
 import torch
@@ -43,14 +43,18 @@ def test_swapping_the_sides_turns_the_vector_round(aggregate):
 def test_turning_the_space_turns_the_vector_and_nothing_else(aggregate):
     positives, negatives = sample()
     q = rotation(12)
-    torch.testing.assert_close(aggregate(positives @ q, negatives @ q), aggregate(positives, negatives) @ q, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(
+        aggregate(positives @ q, negatives @ q), aggregate(positives, negatives) @ q, atol=1e-6, rtol=1e-5
+    )
 
 
 @every
 def test_the_order_of_pairs_makes_no_difference(aggregate):
     positives, negatives = sample()
     order = torch.randperm(20, generator=torch.Generator().manual_seed(3))
-    torch.testing.assert_close(aggregate(positives[order], negatives[order]), aggregate(positives, negatives), atol=1e-7, rtol=1e-6)
+    torch.testing.assert_close(
+        aggregate(positives[order], negatives[order]), aggregate(positives, negatives), atol=1e-7, rtol=1e-6
+    )
 
 
 @every
@@ -72,7 +76,7 @@ def test_mean_difference_is_the_mean_of_differences():
 
 
 def test_pca_keeps_the_mean_that_centring_would_remove():
-    """Defect 2: of differences that all point one way, a centred analysis finds what is left when that way is taken out."""
+    """Defect 2: of differences that all point one way, a centred analysis finds what is left without that way."""
     positives, negatives = sample(n=40, strength=4.0)
     differences = positives - negatives
     centred = torch.linalg.svd(differences - differences.mean(0), full_matrices=False).Vh[0]

@@ -1,4 +1,4 @@
-"""A vector is added once to every position but the first: in prompts, under the KV cache, in padded batches, in all rows."""
+"""A vector is added once to every position but the first: in prompts, under the cache, in padded batches."""
 
 import pytest
 import torch

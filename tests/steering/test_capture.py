@@ -23,7 +23,9 @@ def test_means_are_those_of_one_sequence_at_a_time(loaded):
     found = reply_means(loaded.layout, items, LAYERS).means
     for i, item in enumerate(items):
         for layer in LAYERS:
-            torch.testing.assert_close(found[i, layer], oracle.reply_mean(loaded.model, item, layer), atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(
+                found[i, layer], oracle.reply_mean(loaded.model, item, layer), atol=1e-4, rtol=1e-4
+            )
 
 
 def test_norms_are_medians_over_every_token_but_the_first(loaded):
@@ -85,7 +87,9 @@ def test_padding_and_neighbours_change_nothing(loaded, others):
     item = encode(TOKENIZER, "Use tabs.", "Yes.")
     longer = [encode(TOKENIZER, "x" * (40 + i), "y" * 30) for i in range(others)]
     alone = reply_means(loaded.layout, [item], LAYERS).means[0]
-    torch.testing.assert_close(reply_means(loaded.layout, [item, *longer], LAYERS).means[0], alone, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        reply_means(loaded.layout, [item, *longer], LAYERS).means[0], alone, atol=1e-5, rtol=1e-5
+    )
 
 
 def test_neither_the_head_nor_a_block_above_the_wanted_ones_runs():

@@ -42,10 +42,16 @@ def test_blocks_decoder_and_head_are_those_of_the_family(loaded):
 
 def with_vision_tower(vision_layers):
     vision = SiglipVisionConfig(
-        hidden_size=HIDDEN, intermediate_size=48, num_hidden_layers=vision_layers, num_attention_heads=2, image_size=28,
+        hidden_size=HIDDEN,
+        intermediate_size=48,
+        num_hidden_layers=vision_layers,
+        num_attention_heads=2,
+        image_size=28,
         patch_size=14,
-    )  # fmt: skip
-    config = Gemma3Config(text_config=tiny_config("gemma3"), vision_config=vision, mm_tokens_per_image=4, image_token_index=250)
+    )
+    config = Gemma3Config(
+        text_config=tiny_config("gemma3"), vision_config=vision, mm_tokens_per_image=4, image_token_index=250
+    )
     torch.manual_seed(0)
     return Gemma3ForConditionalGeneration(config).train(False)
 
@@ -71,7 +77,9 @@ def test_a_model_without_such_blocks_is_refused():
 
 
 def test_writers_are_attention_output_and_mlp_down_of_every_block_up_to_the_last(loaded):
-    family = next(name for name in FAMILIES if loaded.model.config.model_type.replace("_text", "").replace("_", "") == name)
+    family = next(
+        name for name in FAMILIES if loaded.model.config.model_type.replace("_text", "").replace("_", "") == name
+    )
     found = find_targets(loaded.model, loaded.layout, "writers", 2)
     assert [target.layer for target in found] == [0, 0, 1, 1, 2, 2]
     assert [short(target) for target in found] == list(WRITERS[family]) * 3
@@ -122,10 +130,21 @@ def test_hybrid_blocks_are_each_judged_by_themselves():
     """Three of four blocks are linear attention: they have writers, but a query map of their own they do not have."""
     torch.manual_seed(0)
     config = Qwen3NextConfig(
-        vocab_size=64, hidden_size=HIDDEN, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
-        intermediate_size=64, linear_num_key_heads=2, linear_num_value_heads=2, linear_key_head_dim=8,
-        linear_value_head_dim=8, num_experts=0, pad_token_id=0, initializer_range=0.15,
-    )  # fmt: skip
+        vocab_size=64,
+        hidden_size=HIDDEN,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        intermediate_size=64,
+        linear_num_key_heads=2,
+        linear_num_value_heads=2,
+        linear_key_head_dim=8,
+        linear_value_head_dim=8,
+        num_experts=0,
+        pad_token_id=0,
+        initializer_range=0.15,
+    )
     model = AutoModelForCausalLM.from_config(config).train(False)
     layout = find_layout(model)
     assert [short(t) for t in find_targets(model, layout, "query", 3)] == ["self_attn.q_proj"]
@@ -137,9 +156,16 @@ def test_hybrid_blocks_are_each_judged_by_themselves():
 def test_fused_experts_leave_the_attention_output_as_the_only_writer():
     torch.manual_seed(0)
     config = MixtralConfig(
-        vocab_size=64, hidden_size=HIDDEN, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        intermediate_size=48, num_local_experts=4, num_experts_per_tok=2, pad_token_id=0,
-    )  # fmt: skip
+        vocab_size=64,
+        hidden_size=HIDDEN,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        pad_token_id=0,
+    )
     model = AutoModelForCausalLM.from_config(config).train(False)
     layout = find_layout(model)
     assert {short(t) for t in find_targets(model, layout, "writers", 1)} == {"self_attn.o_proj"}

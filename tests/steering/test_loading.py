@@ -31,7 +31,7 @@ def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path, value):
 
 
 def test_a_folder_without_a_model_is_named(tmp_path):
-    with pytest.raises(NoInputError, match="no config.json"):
+    with pytest.raises(NoInputError, match=r"no config.json"):
         load_model(tmp_path)
     with pytest.raises(NoInputError, match="no such folder"):
         load_model(tmp_path / "nowhere")
@@ -40,14 +40,14 @@ def test_a_folder_without_a_model_is_named(tmp_path):
 def test_torn_weights_are_refused(tmp_path):
     weights = save_tiny(tmp_path, n_layers=2) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-10])
-    with pytest.raises(DataError, match="model.safetensors: torn"):
+    with pytest.raises(DataError, match=r"model.safetensors: torn"):
         load_model(tmp_path)
 
 
 def test_an_unknown_architecture_is_refused_in_one_line(tmp_path):
     config = save_tiny(tmp_path, n_layers=2) / "config.json"
     config.write_text(config.read_text().replace('"llama"', '"no_such_thing"'))
-    with pytest.raises(DataError, match="cannot be loaded.*no_such_thing") as caught:
+    with pytest.raises(DataError, match=r"cannot be loaded.*no_such_thing") as caught:
         load_model(tmp_path)
     assert "\n" not in str(caught.value)
 

@@ -76,7 +76,11 @@ def test_a_large_file_is_hashed_once_for_all_processes_and_its_folder_stays_as_i
     files = sorted(path.name for path in folder.iterdir())
     digest = model_digest(folder)
     monkeypatch.setattr(model_folder, "_digests", {})  # as in a new process
-    monkeypatch.setattr(model_folder, "_hash", lambda path: pytest.fail(f"{path} hashed again") if path.suffix == ".safetensors" else "x")
+    monkeypatch.setattr(
+        model_folder,
+        "_hash",
+        lambda path: pytest.fail(f"{path} hashed again") if path.suffix == ".safetensors" else "x",
+    )
     monkeypatch.setattr(model_folder, "_CHUNK", 1024)
     assert model_digest(folder) != ""
     assert sorted(path.name for path in folder.iterdir()) == files
@@ -101,22 +105,27 @@ def test_shape_of_every_family(tmp_path, family):
 
 
 def test_shape_of_a_model_that_also_sees_is_that_of_its_text(tmp_path):
-    body = {"model_type": "gemma3", "text_config": {"model_type": "gemma3_text", "hidden_size": 640, "num_hidden_layers": 18}}
-    (tmp_path / "config.json").write_text(json.dumps(body | {"vision_config": {"hidden_size": 9, "num_hidden_layers": 30}}))
+    body = {
+        "model_type": "gemma3",
+        "text_config": {"model_type": "gemma3_text", "hidden_size": 640, "num_hidden_layers": 18},
+    }
+    (tmp_path / "config.json").write_text(
+        json.dumps(body | {"vision_config": {"hidden_size": 9, "num_hidden_layers": 30}})
+    )
     assert model_shape(tmp_path) == ("gemma3_text", 640, 18)
 
 
 def test_what_is_missing_or_torn_is_named(folder):
-    with pytest.raises(NoInputError, match="no \\*.safetensors"):
+    with pytest.raises(NoInputError, match=r"no \*.safetensors"):
         model_digest(folder / "nowhere")
     (folder / "config.json").write_text('{"hidden_size": 4')
-    with pytest.raises(DataError, match="config.json: not JSON"):
+    with pytest.raises(DataError, match=r"config.json: not JSON"):
         model_shape(folder)
     (folder / "config.json").write_text('{"hidden_size": 4}')
     with pytest.raises(DataError, match="no hidden size or number of layers"):
         model_shape(folder)
     (folder / "config.json").unlink()
-    with pytest.raises(NoInputError, match="config.json: not there"):
+    with pytest.raises(NoInputError, match=r"config.json: not there"):
         model_digest(folder)
     (folder / "tokenizer.json").unlink()
     with pytest.raises(NoInputError, match="no tokenizer"):

@@ -1,4 +1,4 @@
-"""Log-probabilities of replies and neutral text are those of whole forward passes, and the head sees no more than it must."""
+"""Log-probabilities are those of whole forward passes, and the head sees no more than it must."""
 
 import math
 
@@ -27,14 +27,18 @@ def test_reply_logprobs_under_a_vector_too(loaded):
     items, deltas = encode_pairs(TOKENIZER, make_pairs(3)), {1: torch.ones(HIDDEN)}
     with steer(loaded.layout, deltas):
         found = score.reply_logprobs(loaded, items)
-    assert found.tolist() == pytest.approx([oracle.reply_logprob(loaded.model, item, deltas) for item in items], abs=1e-4)
+    assert found.tolist() == pytest.approx(
+        [oracle.reply_logprob(loaded.model, item, deltas) for item in items], abs=1e-4
+    )
 
 
 def test_a_gap_is_positive_minus_negative_for_each_token(llama):
     pairs = make_pairs(3)
     for gap, pair in zip(score.gaps(llama, pairs).tolist(), pairs, strict=True):
         good, bad = (encode(TOKENIZER, pair.prompt, reply) for reply in (pair.positive, pair.negative))
-        assert gap == pytest.approx(oracle.reply_logprob(llama.model, good) - oracle.reply_logprob(llama.model, bad), abs=1e-4)
+        assert gap == pytest.approx(
+            oracle.reply_logprob(llama.model, good) - oracle.reply_logprob(llama.model, bad), abs=1e-4
+        )
 
 
 def test_a_longer_reply_is_not_a_likelier_one(llama):

@@ -19,7 +19,9 @@ def told(ids):
 def test_a_chat_prompt_ends_where_the_assistant_begins_to_speak():
     """Fitting without the generation prompt and serving with it reads the vector at other places than it is added."""
     item = encode(TOKENIZER, ASK, "Tabs it is.")
-    served = TOKENIZER.apply_chat_template([{"role": "user", "content": "Use tabs."}], add_generation_prompt=True, tokenize=False)
+    served = TOKENIZER.apply_chat_template(
+        [{"role": "user", "content": "Use tabs."}], add_generation_prompt=True, tokenize=False
+    )
     assert told(item.prompt_ids) == served
     assert told(item.reply_ids) == "Tabs it is."
     assert item.ids == item.prompt_ids + item.reply_ids
@@ -45,7 +47,9 @@ def test_a_chat_without_a_template_is_an_error_that_says_what_to_do():
     bare.chat_template = None
     with pytest.raises(DataError, match="give prompts as plain text"):
         encode(bare, ASK, "x")
-    chat = NeutralText(kind="chat", messages=({"role": "user", "content": "ab"}, {"role": "assistant", "content": "cd"}))
+    chat = NeutralText(
+        kind="chat", messages=({"role": "user", "content": "ab"}, {"role": "assistant", "content": "cd"})
+    )
     assert told(encode_neutral(bare, chat).ids) == "ab\ncd"
 
 

@@ -78,7 +78,9 @@ def test_a_missing_statement_is_refused(tmp_path, key):
         load(tmp_path / "v")
 
 
-@pytest.mark.parametrize("norms", ["[1.0, 2.0]", "[1.0, 0.0, 2.0]", "[1.0, -1.0, 2.0]", "{", '["a", "b", "c"]', "[NaN, 1, 2]"])
+@pytest.mark.parametrize(
+    "norms", ["[1.0, 2.0]", "[1.0, 0.0, 2.0]", "[1.0, -1.0, 2.0]", "{", '["a", "b", "c"]', "[NaN, 1, 2]"]
+)
 def test_norms_that_are_none_are_refused(tmp_path, norms):
     save(tmp_path / "v", a_file(median_residual_norm=norms))
     with pytest.raises(DataError, match="extract it again"):

@@ -1,4 +1,4 @@
-"""A vector earns its place on directions it has never seen, against baselines, or is refused with the one number that failed."""
+"""A vector earns its place on directions it has never seen, or is refused with the one number that failed."""
 
 import pytest
 import torch
@@ -55,10 +55,15 @@ def test_the_effect_is_that_of_one_sequence_at_a_time(planted_model, vector):
     effects = []
     for pair in make_pairs(12, seed=3):
         good, bad = (encode(tokenizer, pair.prompt, reply) for reply in (pair.positive, pair.negative))
-        gaps = [oracle.reply_logprob(planted_model.model, good, d) - oracle.reply_logprob(planted_model.model, bad, d) for d in (delta, {})]
+        gaps = [
+            oracle.reply_logprob(planted_model.model, good, d) - oracle.reply_logprob(planted_model.model, bad, d)
+            for d in (delta, {})
+        ]
         effects.append(gaps[0] - gaps[1])
     assert report.effect == pytest.approx(sum(effects) / 12, abs=1e-4)
-    assert float(delta[report.layer].norm()) == pytest.approx(abs(report.dose) * file.median_residual_norm[report.layer], rel=1e-5)
+    assert float(delta[report.layer].norm()) == pytest.approx(
+        abs(report.dose) * file.median_residual_norm[report.layer], rel=1e-5
+    )
 
 
 def test_the_same_proof_twice_is_the_same_proof(planted_model, vector):
@@ -69,7 +74,9 @@ def test_the_same_proof_twice_is_the_same_proof(planted_model, vector):
 def test_the_curve_holds_every_layer_and_dose_and_the_choice_is_its_best_allowed_point(planted_model, vector):
     report = verified(planted_model, vector)
     layers = candidate_layers(SETTINGS, 4)
-    assert [(point.layer, point.dose) for point in report.dose_curve] == [(i, d) for i in layers for d in sorted(SETTINGS.doses)]
+    assert [(point.layer, point.dose) for point in report.dose_curve] == [
+        (i, d) for i in layers for d in sorted(SETTINGS.doses)
+    ]
     assert all(point.effect == point.kl_p95 == 0 for point in report.dose_curve if point.dose == 0)
     allowed = [p for p in report.dose_curve if p.dose > 0 and p.kl_p95 <= calibration.HEADROOM * SETTINGS.kl_p95_max]
     best = max(allowed, key=lambda point: point.effect)
@@ -85,14 +92,18 @@ def test_shuffled_labels_are_refused_before_anything_is_steered(planted_model, t
     assert report.effect is None
 
 
-def test_without_the_training_pairs_their_recorded_coherence_decides_and_nothing_is_shuffled(planted_model, vector, tmp_path):
+def test_without_the_training_pairs_their_recorded_coherence_decides_and_nothing_is_shuffled(
+    planted_model, vector, tmp_path
+):
     report = verified(planted_model, vector, train=())
     assert report.verdict == "verified"
     assert {null.kind for null in report.nulls} == {"random"}
     file = load(vector)
     save(tmp_path / "w", VectorFile(file.vectors, file.metadata | {"coherence": "[0.0, 0.01, 0.02, 0.0]"}))
     refused = verified(planted_model, tmp_path / "w", train=())
-    assert refused.reason.startswith("not one direction: mean cosine of a pair's difference to that of the others 0.02 at layer 2")
+    assert refused.reason.startswith(
+        "not one direction: mean cosine of a pair's difference to that of the others 0.02 at layer 2"
+    )
 
 
 def test_a_random_vector_is_refused(planted_model, vector, tmp_path):
@@ -101,7 +112,12 @@ def test_a_random_vector_is_refused(planted_model, vector, tmp_path):
     save(tmp_path / "w", VectorFile(noise, file.metadata))
     report = verified(planted_model, tmp_path / "w")
     assert report.verdict == "refused"
-    assert "baseline" in report.reason or "effect" in report.reason or "no dose" in report.reason or "other way" in report.reason
+    assert (
+        "baseline" in report.reason
+        or "effect" in report.reason
+        or "no dose" in report.reason
+        or "other way" in report.reason
+    )
 
 
 def test_a_vector_that_points_the_wrong_way_is_used_the_other_way_round_and_says_so(planted_model, vector, tmp_path):
@@ -176,7 +192,13 @@ def point(dose, effect, p95, layer=1):
 
 
 def test_the_most_effect_within_the_bar_is_chosen():
-    curve = [point(-0.2, 9.0, 0.1), point(0.0, 0.0, 0.0), point(0.1, 1.0, 0.2), point(0.2, 2.0, 0.8), point(0.3, 3.0, 0.9)]
+    curve = [
+        point(-0.2, 9.0, 0.1),
+        point(0.0, 0.0, 0.0),
+        point(0.1, 1.0, 0.2),
+        point(0.2, 2.0, 0.8),
+        point(0.3, 3.0, 0.9),
+    ]
     assert choose(curve, 0.8, 1.0) == curve[3]
     assert choose(curve, 0.8, -1.0) == curve[0]
     assert choose(curve, 0.1, 1.0) is None
@@ -191,7 +213,10 @@ def test_candidate_layers_are_fractions_of_depth():
 
 
 def test_the_slope_of_each_pair_is_its_own():
-    effects = {d: torch.tensor([2.0, -1.0, 0.0]).double() * d + torch.tensor([0.0, 0.0, 1.0]).double() for d in (-0.1, 0.0, 0.1, 0.3)}
+    effects = {
+        d: torch.tensor([2.0, -1.0, 0.0]).double() * d + torch.tensor([0.0, 0.0, 1.0]).double()
+        for d in (-0.1, 0.0, 0.1, 0.3)
+    }
     assert slopes_over_doses(effects).tolist() == pytest.approx([2.0, -1.0, 0.0])
 
 
@@ -240,10 +265,20 @@ def test_baselines_are_as_long_as_the_vector_at_its_dose(planted_model, vector, 
 def measured(**changes):
     side = SideEffects(kl_mean=0.1, kl_p95=0.5, kl_rmse=0.2, perplexity=2.0, perplexity_base=1.9, n_positions=9)
     given = {
-        "verdict": "verified", "reason": "", "layer": 1, "dose": 0.2, "coefficient": 1.0, "effect": 1.0,
-        "effect_interval": (0.5, 1.5), "base_gap": 0.0, "steered_gap": 1.0, "steerability": 5.0, "anti_steerable": 0.1,
-        "nulls": (Null(kind="random", seed=0, effect=0.2), Null(kind="shuffled", seed=0, effect=0.4)), "side_effects": side,
-    }  # fmt: skip
+        "verdict": "verified",
+        "reason": "",
+        "layer": 1,
+        "dose": 0.2,
+        "coefficient": 1.0,
+        "effect": 1.0,
+        "effect_interval": (0.5, 1.5),
+        "base_gap": 0.0,
+        "steered_gap": 1.0,
+        "steerability": 5.0,
+        "anti_steerable": 0.1,
+        "nulls": (Null(kind="random", seed=0, effect=0.2), Null(kind="shuffled", seed=0, effect=0.4)),
+        "side_effects": side,
+    }
     return VerifyReport.model_validate(given | changes)
 
 
@@ -258,9 +293,16 @@ NAN = float("nan")
         ({"effect_interval": (-0.2, 2.0)}, "its interval reaches down to -0.200"),
         ({"nulls": (Null(kind="shuffled", seed=3, effect=1.0),)}, "not above the +1.000 of a shuffled baseline"),
         ({"anti_steerable": 0.5}, "50% of the test pairs go the other way, at most 25% may"),
-        ({"side_effects": SideEffects(kl_mean=1, kl_p95=1.2, kl_rmse=1, perplexity=1, perplexity_base=1, n_positions=1)}, "neutral KL p95 1.20"),
+        (
+            {
+                "side_effects": SideEffects(
+                    kl_mean=1, kl_p95=1.2, kl_rmse=1, perplexity=1, perplexity_base=1, n_positions=1
+                )
+            },
+            "neutral KL p95 1.20",
+        ),
     ],
-)  # fmt: skip
+)
 def test_each_number_that_fails_is_the_reason(changes, reason):
     assert reason in first_failing(measured(**changes), SETTINGS)
 
@@ -277,5 +319,6 @@ def test_neutral_text_is_not_empty_and_not_shared_between_sides():
     assert all(len(side) >= 8 for side in sides)
     assert {text.kind for text in sides[1]} >= {"prose", "chat"}
     said = [set(side) for side in ([text.model_dump_json() for text in side] for side in sides)]
-    assert not (said[0] & said[1] or said[0] & said[2] or said[1] & said[2])
+    assert not said[0] & said[1]
+    assert not said[2] & (said[0] | said[1])
     assert neutral() == neutral()
