@@ -133,7 +133,7 @@ class ModelProcess:
 def _as_error(body: dict[str, Any], log: Path) -> ReflexdError:
     code = int(body["exit_code"])
     for kind in _tree(ReflexdError):
-        if kind.exit_code == code and kind is not ReflexdError:
+        if kind.exit_code == code != ReflexdError.exit_code:
             return kind(body["message"])
     return ModelTaskError(f"{body['message']}; the whole story is in {log}")
 

@@ -216,8 +216,8 @@ class TrainRequest(Frozen):
     """Train `vector` at (`layer`, `dose`) into the weights in `model`, whose digest must be `base_digest`.
 
     `folder` is the attempt's own (…/<job>/<token>/). `resume` names an earlier attempt's folder whose checkpoint may be
-    continued; a checkpoint made for other inputs is ignored, with a note. `coefficient` is what verification proved, its
-    sign included; without it, the dose in the file's polarity.
+    continued; a checkpoint made for other inputs is ignored, with a note. `coefficient` is what verification proved,
+    its sign included; without it, the dose in the file's polarity.
     """
 
     job: int

@@ -42,6 +42,7 @@ class Service:
     lock: int
     stop: threading.Event = field(default_factory=threading.Event)
     reload: threading.Event = field(default_factory=threading.Event)
+    scheduler: Scheduler | None = None
     log: structlog.stdlib.BoundLogger = field(default_factory=structlog.get_logger)
 
     def __post_init__(self) -> None:
@@ -49,20 +50,30 @@ class Service:
 
     def look(self) -> None:
         """Read memory sources and bring pairs up to date."""
-        self._stages(LOOKING)
+        self._stages("look", LOOKING)
 
     def work(self) -> None:
         """Whatever needs the model, in a process that ends when it is done."""
-        self._stages(WORKING)
+        self._stages("work", WORKING)
 
-    def _stages(self, stages: tuple[str, ...]) -> None:
+    def _stages(self, tick: str, stages: tuple[str, ...]) -> None:
+        def stopping() -> bool:
+            """Asked at least once a second during model work: a sign of life for the watchdog, and the way out."""
+            if self.scheduler is not None:
+                self.scheduler.beat(tick)
+            return self.stop.is_set()
+
         with (
             Store.open(self.home.database, upgrade=False) as store,
             ModelProcess(self.home.log, nice=self.settings.process.nice, inherit=(self.lock,)) as process,
         ):
-            context = Context(self.settings, self.home, store, process, say=self.say, stopping=self.stop.is_set)
-            for name in stages:
-                run_stage(context, name)
+            context = Context(self.settings, self.home, store, process, say=self.say, stopping=stopping)
+            try:
+                for name in stages:
+                    run_stage(context, name)
+            except KeyboardInterrupt:
+                if not self.stop.is_set():
+                    raise
 
     def prepare(self) -> None:
         """Migrate, put orphaned jobs back, bring the manifests in line: what READY=1 promises."""
@@ -87,7 +98,7 @@ class Service:
         schedule = self.settings.schedule
         return [
             Tick("look", self.look, schedule.watch_s, deadline_s=600),
-            Tick("work", self.work, schedule.work_s, deadline_s=24 * 3600),
+            Tick("work", self.work, schedule.work_s, deadline_s=600),
         ]
 
     def apply_reload(self) -> None:
@@ -103,7 +114,7 @@ class Service:
 
 
 def serve_forever(home: Home) -> int:
-    """Run until told to stop. Returns the exit code."""
+    """Run until told to stop. Returns the exit code; ends the process itself when a tick cannot be ended."""
     configure_logs()
     settings = load_settings(home.config)
     with work_lock(home) as lock:
@@ -116,12 +127,16 @@ def serve_forever(home: Home) -> int:
             on_ok=lambda name: service.record(name, None),
             on_error=service.record,
         )
+        service.scheduler = scheduler
         scheduler.start()
         notify.send("READY=1\nSTATUS=looking")
         _wait(service, scheduler)
         notify.send("STOPPING=1")
         clean = scheduler.stop(_STOP_WITHIN_S)
-    return 0 if clean else 1
+    if not clean:  # a tick hangs; what it had not committed is done again at the next start
+        service.log.error("a tick did not end in time", within_s=_STOP_WITHIN_S)
+        os._exit(1)
+    return 0
 
 
 def _listen(service: Service) -> None:

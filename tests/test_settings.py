@@ -65,8 +65,8 @@ def test_an_unknown_key_or_a_wrong_value_is_refused_by_name(tmp_path, text, key)
 
 
 def test_torn_toml_is_refused_with_its_line(tmp_path):
-    with pytest.raises(ConfigError, match="line 1"):
-        load_settings(write(tmp_path / "reflexd.toml", "[training"))
+    with pytest.raises(ConfigError, match="line 2"):
+        load_settings(write(tmp_path / "reflexd.toml", "[training]\nsteps = = 3"))
 
 
 def test_the_environment_wins_over_the_file(tmp_path, monkeypatch):
