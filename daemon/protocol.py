@@ -181,11 +181,11 @@ class TrainSettings(Frozen):
     optimizer: OptimizerName = "apollo"
     targets: TargetSet = "writers"
     rank: int = 64
-    learning_rate: float = 1.5e-4
-    steps: int = 16
+    learning_rate: float = 2e-4
+    steps: int = 12
     warmup: int = 3
     pairs_per_step: int = 3
-    neutral_per_step: int = 5
+    neutral_per_step: int = 4
     replay_per_step: int = 2
     projection_gap: int = 200
     norm_growth: float = 1.01
@@ -195,10 +195,10 @@ class TrainSettings(Frozen):
     gate_replay_weight: float = 2.0
     gate_ridge: float = 0.1
     gate_scales: tuple[float, ...] = (1.0, 1.2, 1.4, 1.6)
-    delta_scales: tuple[float, ...] = (0.9, 1.0, 1.1, 1.2, 1.35, 1.5)
+    delta_scales: tuple[float, ...] = (0.9, 1.0, 1.1, 1.2)
     checkpoint_every: int = 4
     control: bool = True
-    control_steps: int = 8
+    control_steps: int = 6
     bootstrap: int = 2000
     seed: int = 0
     gates: GateSettings = GateSettings()

@@ -102,6 +102,9 @@ def _subject(loaded: LoadedModel, request: TrainRequest, tries: bool) -> Subject
             f"{request.vector}: {file.vectors.shape[0]} layers of {file.vectors.shape[1]}, the model has "
             f"{loaded.layout.n_layers} of {loaded.layout.hidden_size}; extract it from this model"
         )
+    if file.metadata["template_digest"] != loaded.template_digest:
+        told = "made for another tokenizer or chat template; extract it from this model"
+        raise MismatchError(f"{request.vector}: {told}")
     down = mlp_down(loaded.model, loaded.layout, request.layer)
     targets = find_targets(loaded.model, loaded.layout, request.settings.targets, request.layer)
     down_name = _weight_name(loaded.model, down)

@@ -91,6 +91,11 @@ def test_the_mlp_down_projection_of_one_layer(loaded):
     assert [mlp_down(loaded.model, loaded.layout, layer) for layer in range(4)] == [t.module for t in writers[1::2]]
 
 
+def test_the_down_projection_is_the_last_map_even_when_all_are_as_wide():
+    model = tiny_model("llama", intermediate_size=HIDDEN)
+    assert mlp_down(model, find_layout(model), 1) is model.model.layers[1].mlp.down_proj
+
+
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gemma3"])
 def test_query_is_neither_key_nor_value(family):
     model = tiny_model(family)

@@ -197,6 +197,14 @@ def test_a_vector_of_another_shape_is_refused(tmp_path: Path) -> None:
         train(job.model_copy(update={"vector": path}))
 
 
+def test_a_vector_for_another_chat_template_is_refused(tmp_path: Path) -> None:
+    job = request(tmp_path)
+    template = job.model / "chat_template.jinja"
+    template.write_text(template.read_text() + "!")
+    with pytest.raises(MismatchError, match="made for another tokenizer or chat template"):
+        train(job)
+
+
 def test_a_vector_that_points_the_other_way_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the vector moves the validation pairs by -"):
         train(request(tmp_path, coefficient=-0.5))
