@@ -194,8 +194,8 @@ class TrainSettings(Frozen):
     gate_neutral_weight: float = 4.0
     gate_replay_weight: float = 2.0
     gate_ridge: float = 0.1
-    gate_scales: tuple[float, ...] = (1.0, 1.2, 1.4, 1.6)
-    delta_scales: tuple[float, ...] = (0.9, 1.0, 1.1, 1.2)
+    gate_scales: tuple[float, ...] = (0.8, 1.0, 1.2, 1.4, 1.6)
+    delta_scales: tuple[float, ...] = (0.8, 0.9, 1.0, 1.1, 1.2)
     checkpoint_every: int = 4
     control: bool = True
     control_steps: int = 6
