@@ -118,7 +118,7 @@ def _remarks(row: dict[str, Any]) -> list[str]:
             f"{row['neutral_kl_ratio']:.2f} of the vector's neutral KL; a random vector trained alike: {control}; "
             f"carried by {row['carried_by']}"
         )
-        said.append(f"  {name}: the weights it was trained into stood at {row['trained_base']:+.2f} before that training")
+        said.append(f"  {name}: the weights it was trained into stood at {row['trained_base']:+.2f} before")
     if row.get("gates_missed"):
         said.append(f"  {name}: gates missed: {', '.join(row['gates_missed'])}")
     return said

@@ -14,7 +14,6 @@ from daemon.training.teacher import Base, Teacher, read_base, read_teacher
 from daemon.training.texts import Reading
 from daemon.training.weights import Change
 
-
 HEADROOM = 0.7
 """Part of the neutral gates that a scale may use up on validation text: test text is other text and has them whole."""
 

@@ -84,9 +84,7 @@ def _step(
     optimizer.zero_grad(set_to_none=True)
     pairs = chosen("pairs", len(texts.pairs.groups), settings.pairs_per_step, step, settings.seed)
     replies = texts.pairs.of_pairs(pairs)
-    losses = [
-        reply_loss(subject, _of(texts.pairs.items, replies), _of(teacher.pairs, replies), teacher, settings)
-    ]
+    losses = [reply_loss(subject, _of(texts.pairs.items, replies), _of(teacher.pairs, replies), teacher, settings)]
     _backward(losses[0])
     quiet = chosen("neutral", len(texts.neutral), settings.neutral_per_step, step, settings.seed)
     replay = chosen("replay", len(texts.replay), settings.replay_per_step, step, settings.seed)

@@ -3,7 +3,7 @@
 CREATE VIEW queue AS
 SELECT j.id AS job, v.behaviour || '@' || v.version AS vector, j.state, j.attempt || '/' || j.max_attempts AS attempt,
   datetime(j.state_since / 1000, 'unixepoch', 'localtime') AS since,
-  j.milestone, substr(j.lease_owner, 1, 40) AS owner, substr(j.weights_digest, 1, 12) AS weights, j.error
+  j.milestone, substr(j.lease_owner, 1, instr(j.lease_owner, ':') - 1) AS owner, substr(j.weights_digest, 1, 12) AS weights, j.error
 FROM training_job j JOIN vector_version v ON v.id = j.vector_id
 ORDER BY CASE j.state WHEN 'training' THEN 0 WHEN 'queued' THEN 1 WHEN 'awaiting_approval' THEN 2 ELSE 3 END, j.id;
 
