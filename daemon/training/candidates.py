@@ -17,6 +17,10 @@ from daemon.training.weights import Change
 HEADROOM = 0.7
 """Part of the neutral gates that a scale may use up on validation text: test text is other text and has them whole."""
 
+AIM = 0.92
+"""Share of the vector's effect that a scale aims at: side effects grow faster than the effect, and the last tenth of it
+costs most."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -102,7 +106,7 @@ def walked(bake: Bake, series: str, base: Base, teacher: Teacher, start: Candida
 
 
 def _scale(bake: Bake, name: str, change: Change, scales: Sequence[float], validation: Reference) -> float:
-    """The scale whose effect ratio is nearest to 1 within the gates; the smallest where none is within.
+    """The scale whose effect ratio is nearest to `AIM` within the gates; the smallest where none is within.
 
     Effect and side effects grow with the scale, so halving finds it: too much, or beyond a gate, means smaller.
     """
@@ -113,9 +117,9 @@ def _scale(bake: Bake, name: str, change: Change, scales: Sequence[float], valid
         middle = (low + high) // 2
         bake.report(Progress(stage=f"scale of {name}", done=len(tried), total=0, note=f"{ordered[middle]:g}"))
         ratio, within = tried[middle] = _at_scale(bake, name, change, ordered[middle], validation)
-        low, high = (middle + 1, high) if within and ratio < 1 else (low, middle)
+        low, high = (middle + 1, high) if within and ratio < AIM else (low, middle)
     at = sorted(tried)
-    best = nearest_to_full([tried[i][0] for i in at], [tried[i][1] for i in at])
+    best = nearest_to_full([tried[i][0] for i in at], [tried[i][1] for i in at], AIM)
     return ordered[0] if best is None else ordered[at[best]]
 
 

@@ -143,7 +143,7 @@ def dominated(row: BakeRow, by: BakeRow) -> bool:
     return all(b >= a for a, b in zip(ours, theirs, strict=True)) and theirs != ours
 
 
-def nearest_to_full(ratios: Sequence[float], allowed: Sequence[bool]) -> int | None:
-    """Index of the effect ratio nearest to 1 among the allowed ones; the earlier of two equals; None if none is."""
+def nearest_to_full(ratios: Sequence[float], allowed: Sequence[bool], aim: float = 1.0) -> int | None:
+    """Index of the effect ratio nearest to `aim` among the allowed ones; the earlier of two equals; None if none is."""
     able = [i for i, (ratio, ok) in enumerate(zip(ratios, allowed, strict=True)) if ok and math.isfinite(ratio)]
-    return min(able, key=lambda i: (abs(ratios[i] - 1), i)) if able else None
+    return min(able, key=lambda i: (abs(ratios[i] - aim), i)) if able else None

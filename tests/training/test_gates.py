@@ -138,6 +138,7 @@ def test_the_scale_taken_is_the_one_nearest_to_the_whole_effect_within_the_gates
     assert nearest_to_full([0.7, 0.95, 1.2], [True, False, False]) == 0
     assert nearest_to_full([0.9, 1.1], [True, True]) == 0
     assert nearest_to_full([math.nan, 0.2], [True, True]) == 1
+    assert nearest_to_full([0.7, 0.95, 1.2], [True, True, True], aim=0.8) == 0
     assert nearest_to_full([1.0], [False]) is None
 
 
