@@ -190,8 +190,8 @@ class TrainSettings(Frozen):
     projection_gap: int = 200
     norm_growth: float = 1.01
     activation_weight: float = 0.25
-    retain_weight: float = 1.0
-    gate_neutral_weight: float = 4.0
+    retain_weight: float = 2.0
+    gate_neutral_weight: float = 10.0
     gate_replay_weight: float = 2.0
     gate_ridge: float = 0.1
     gate_scales: tuple[float, ...] = (0.8, 1.0, 1.2, 1.4, 1.6)
