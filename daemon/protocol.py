@@ -176,7 +176,7 @@ class GateSettings(Frozen):
 
 
 class TrainSettings(Frozen):
-    """How a vector is trained into weights (research: gated rank-1 warm start, then APOLLO with a retain term)."""
+    """How a vector is trained into weights: gated rank-1 warm start, then APOLLO with a retain term."""
 
     optimizer: OptimizerName = "apollo"
     targets: TargetSet = "writers"

@@ -1,7 +1,7 @@
 """Pass or fail: plain arithmetic over measurements; a number that is not a number never passes.
 
     effect        gap(variant) − gap(base)                    gap = log P(positive) − log P(negative) per token
-    effect ratio  effect(variant) / effect(hook)              bars: research page on APOLLO, §4 and §6.8
+    effect ratio  effect(variant) / effect(hook)              bars: docs/training.md
     retention     1 + (gap after − gap before) / max(|gap before|, 0.1)     after / before, for a gap above 0.1 nat
 
 Nothing here touches a model.

@@ -4,7 +4,7 @@
     + w_a · mean_l ‖h_student − h_teacher‖² / ‖h_base − h_teacher‖²               over reply positions, l ∈ {L, L+4}
     + w_r · RMSE_positions KL(base ‖ student) / the vector's own                 over neutral text and replayed replies
 
-RMSE, not the mean: a mean lets a few positions break (source: research page on APOLLO, §3.1, §3.4, §6.4).
+RMSE, not the mean: a mean lets a few positions break.
 """
 
 from collections.abc import Sequence

@@ -5,7 +5,7 @@
 
 m is the input of the MLP's down projection at layer L; k runs over the texts that must stay as they are (neutral
 text, replies of behaviours that were trained before), d̄ is the mean diagonal of the weighted Gram matrix and λ the
-relative ridge. Source: measured recipe of the research page on APOLLO, §6.4; ungated form §3.3.
+relative ridge.
 """
 
 from dataclasses import dataclass
