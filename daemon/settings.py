@@ -15,7 +15,7 @@ from daemon.home import read_toml
 from daemon.protocol import Aggregator, TrainSettings, VerifySettings
 from graph.schema import Frozen
 
-_ELSEWHERE = {"REFLEXD_CONFIG", "REFLEXD_TEST_MODEL"}
+_ELSEWHERE = {"REFLEXD_CONFIG", "REFLEXD_VENV", "REFLEXD_TEST_MODEL"}  # read by daemon.home, the scripts, the tests
 
 
 class SourceSettings(Frozen):

@@ -1,5 +1,9 @@
 """Configuration: found, read, and refused with file and key when it is wrong."""
 
+import os
+import re
+from pathlib import Path
+
 import pytest
 
 from daemon.cli import run_command
@@ -12,7 +16,8 @@ from daemon.settings import Settings, load_settings
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
-    monkeypatch.delenv("REFLEXD_CONFIG", raising=False)
+    for name in [name for name in os.environ if name.startswith("REFLEXD_")]:
+        monkeypatch.delenv(name)
 
 
 def write(path, text):
@@ -86,3 +91,15 @@ def test_the_recipe_is_the_training_section_without_what_only_the_daemon_needs()
     recipe = Settings().training.recipe()
     assert recipe.steps == Settings().training.steps
     assert "approval" not in type(recipe).model_fields
+
+
+def test_what_the_scripts_and_tests_read_from_the_environment_is_no_unknown_key(tmp_path, monkeypatch):
+    """scripts/test with REFLEXD_VENV set once failed on that variable itself."""
+    root = Path(__file__).parents[1]
+    scripts = [path for path in (root / "scripts").iterdir() if path.is_file()] + [root / ".ci" / "run"]
+    named = {name for script in scripts for name in re.findall(r"REFLEXD_[A-Z_]+", script.read_text())}
+    assert {"REFLEXD_VENV", "REFLEXD_TEST_MODEL"} <= named
+    config = write(tmp_path / "reflexd.toml", "")
+    for name in named:
+        monkeypatch.setenv(name, str(config))
+    load_settings(config)
