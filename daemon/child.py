@@ -17,6 +17,9 @@ from daemon.protocol import Progress
 Report = TypeVar("Report", bound=BaseModel)
 OnProgress = Callable[[Progress], None]
 
+_POLITE = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""torch's threads wait asleep: spinning takes the cores that the agent works on, and is slower beside other work."""
+
 
 def ignore_progress(_: Progress) -> None:
     """Says nothing."""
@@ -101,7 +104,12 @@ class ModelProcess:
             self._log.parent.mkdir(parents=True, exist_ok=True)
             with self._log.open("wb") as log:
                 return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, pass_fds=self._inherit
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    pass_fds=self._inherit,
+                    env=_POLITE | os.environ,
                 )
         except OSError as error:
             raise FullError(

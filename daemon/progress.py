@@ -1,6 +1,7 @@
 """Progress of long work: bars on a terminal, plain lines elsewhere."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,17 +11,26 @@ from daemon.child import OnProgress, ignore_progress
 from daemon.protocol import Progress
 
 
-class Remarks:
-    """Says each remark once: stages look again and again, and mostly find the same."""
+_AGAIN_AFTER_S = 3600.0
 
-    def __init__(self, out: Callable[[str], object]) -> None:
+
+class Remarks:
+    """Says each remark once an hour: stages look again and again, and mostly find the same.
+
+    `seconds` is a monotonic clock.
+    """
+
+    def __init__(self, out: Callable[[str], object], seconds: Callable[[], float] = time.monotonic) -> None:
         self._out = out
-        self._said: set[str] = set()
+        self._seconds = seconds
+        self._said: dict[str, float] = {}
 
     def __call__(self, text: str) -> None:
-        """Say `text`, unless it was said before."""
+        """Say `text`, unless it was said within the last hour."""
+        now = self._seconds()
+        self._said = {said: when for said, when in self._said.items() if now - when < _AGAIN_AFTER_S}
         if text not in self._said:
-            self._said.add(text)
+            self._said[text] = now
             self._out(text)
 
 
