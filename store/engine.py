@@ -20,6 +20,7 @@ from store.migrate import require_current, upgrade_store
 from store.sqlite import JournalChoice, can_distrust_schema, driver
 
 _BUSY_MS = 10_000
+_CACHE_KIB = 32 * 1024  # at most: with SQLite's own 2 MB a large evidence graph is read from the disk again and again
 
 
 class Store:
@@ -119,6 +120,7 @@ def set_pragmas(connection: Any, journal: JournalChoice, *, read_only: bool = Fa
         StoreError: SQLite did not take a setting.
     """
     wanted = {"foreign_keys": 1, "busy_timeout": _BUSY_MS, "trusted_schema": trusted_schema, "cell_size_check": 1}
+    wanted["cache_size"] = -_CACHE_KIB
     synchronous = {"FULL": 2, "EXTRA": 3}[journal.synchronous]
     if not read_only:
         (mode,) = connection.execute(f"PRAGMA journal_mode = {journal.mode}").fetchone()

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from store.sqlite import driver
+
 
 class StoreError(Exception):
     """Base; `exit_code` is that of sysexits(3)."""
@@ -97,10 +99,13 @@ def translated(path: Path) -> Iterator[None]:
     """
     from sqlalchemy.exc import DBAPIError
 
+    module, _ = driver()
     try:
         yield
     except DBAPIError as error:
         raise explained(str(error.orig), path) from error
+    except module.Error as error:  # of a cursor that was read without SQLAlchemy
+        raise explained(str(error), path) from error
 
 
 def explained(said: str, path: Path) -> StoreError:

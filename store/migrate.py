@@ -24,8 +24,8 @@ from store.errors import (
 from store.sqlite import JournalChoice, driver
 
 APPLICATION_ID = 0x52464C58  # "RFLX", in the file's header: file(1) and other programs can tell
-HEAD = "0001"
-_KNOWN = ("0001",)
+HEAD = "0002"
+_KNOWN = ("0001", "0002")
 
 
 def sql(name: str) -> str:
@@ -159,7 +159,7 @@ def _migrate(path: Path, journal: JournalChoice) -> None:
 
 
 def run_migrations(conn: Any, target: str, *, down: bool = False) -> None:
-    """Move the tables to revision `target` on an open transaction; triggers and views follow.
+    """Move the tables to revision `target` on an open transaction; triggers and views are made for the newest only.
 
     Raises:
         StoreError: A revision failed; the transaction must be rolled back.
@@ -172,7 +172,7 @@ def run_migrations(conn: Any, target: str, *, down: bool = False) -> None:
     config.set_main_option("script_location", str(files("migrations")))
     config.attributes["connection"] = conn
     (command.downgrade if down else command.upgrade)(config, target)
-    if not (down and target == "base"):
+    if target == HEAD:
         create_definitions(conn)
     conn.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
 

@@ -1,30 +1,35 @@
-"""Memory sources that are watched, and how far each was read."""
+"""Memory sources that are watched, the files of each (its units), and how far each file was read."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
 
-from store.rows import one, run, select
+from store.rows import one, run, select, shaped
 
 
 @dataclass(frozen=True)
 class Source:
-    """A watched memory; `cursor` is what the last reading left for the next."""
+    """A watched memory."""
 
     id: int
     kind: str
     path: str
     added_at: int
-    cursor: dict[str, Any] | None
     last_read_at: int | None
     last_error: str | None
 
 
-def _source(row: dict[str, Any]) -> Source:
-    cursor = json.loads(row["cursor"]) if row["cursor"] else None
-    return Source(row["id"], row["kind"], row["path"], row["added_at"], cursor, row["last_read_at"], row["last_error"])
+@dataclass(frozen=True)
+class UnknownType:
+    """A record type that this version does not understand, and how many of a source's records were of it."""
+
+    kind: str
+    path: str
+    type: str
+    n: int
 
 
 def add_source(conn: Connection, kind: str, path: str, now: int) -> Source:
@@ -37,12 +42,13 @@ def add_source(conn: Connection, kind: str, path: str, now: int) -> Source:
             conn, "INSERT INTO source (kind, path, added_at) VALUES (:kind, :path, :now)", kind=kind, path=path, now=now
         )
         return add_source(conn, kind, path, now)
-    return _source(found)
+    return shaped(Source, found)
 
 
-def list_sources(conn: Connection) -> list[Source]:
-    """Every watched source."""
-    return [_source(row) for row in select(conn, "SELECT * FROM source WHERE removed_at IS NULL ORDER BY id")]
+def list_sources(conn: Connection, removed: bool = False) -> list[Source]:
+    """Every watched source; with `removed`, those that are watched no more as well."""
+    rows = select(conn, "SELECT * FROM source WHERE removed_at IS NULL OR :removed ORDER BY id", removed=removed)
+    return [shaped(Source, row) for row in rows]
 
 
 def remove_source(conn: Connection, kind: str, path: str, now: int) -> bool:
@@ -51,9 +57,67 @@ def remove_source(conn: Connection, kind: str, path: str, now: int) -> bool:
     return run(conn, sql, kind=kind, path=path, now=now) > 0
 
 
-def save_read(
-    conn: Connection, source_id: int, cursor: dict[str, Any] | None, now: int, error: str | None = None
+def save_read(conn: Connection, source_id: int, now: int, error: str | None = None) -> None:
+    """Record that a source was looked at, and why that failed, if it did."""
+    sql = "UPDATE source SET last_read_at = :now, last_error = :error WHERE id = :id"
+    run(conn, sql, now=now, error=error, id=source_id)
+
+
+def unit_cursors(conn: Connection, source_id: int) -> dict[str, dict[str, Any]]:
+    """Where the last read of each of a source's units ended."""
+    sql = "SELECT unit, cursor FROM source_unit WHERE source_id = ? ORDER BY unit"
+    return {unit: json.loads(cursor) for unit, cursor in conn.exec_driver_sql(sql, (source_id,))}
+
+
+def save_unit(
+    conn: Connection,
+    source_id: int,
+    unit: str,
+    cursor: dict[str, Any] | None,
+    now: int,
+    unknown: Mapping[str, int],
+    problems: int,
+    last_problem: str | None,
 ) -> None:
-    """Record a look: the cursor commits with the rows that the look produced."""
-    sql = "UPDATE source SET cursor = :cursor, last_read_at = :now, last_error = :error WHERE id = :id"
-    run(conn, sql, cursor=None if cursor is None else json.dumps(cursor), now=now, error=error, id=source_id)
+    """Record how far a unit was read, in the transaction of the rows it gave; without a cursor, that it is no more.
+
+    `unknown` counts record types that were not understood since the last cursor, and adds to what was counted before;
+    `problems` are those of this read.
+    """
+    if cursor is None:
+        run(conn, "DELETE FROM source_unit WHERE source_id = :id AND unit = :unit", id=source_id, unit=unit)
+        return
+    run(
+        conn,
+        "INSERT INTO source_unit (source_id, unit, cursor, read_at, unknown, problems, last_problem) "
+        "VALUES (:id, :unit, :cursor, :now, :unknown, :problems, :problem) "
+        "ON CONFLICT (source_id, unit) DO UPDATE SET cursor = excluded.cursor, read_at = excluded.read_at, "
+        "unknown = excluded.unknown, problems = excluded.problems, last_problem = excluded.last_problem",
+        id=source_id,
+        unit=unit,
+        cursor=json.dumps(cursor),
+        now=now,
+        unknown=json.dumps(_added(_unknown(conn, source_id, unit), unknown), sort_keys=True),
+        problems=problems,
+        problem=last_problem,
+    )
+
+
+def _unknown(conn: Connection, source_id: int, unit: str) -> dict[str, int]:
+    row = one(conn, "SELECT unknown FROM source_unit WHERE source_id = :id AND unit = :unit", id=source_id, unit=unit)
+    return dict(json.loads(row["unknown"])) if row else {}
+
+
+def _added(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    return {name: before.get(name, 0) + more.get(name, 0) for name in before.keys() | more.keys()}
+
+
+def unknown_types(conn: Connection) -> list[UnknownType]:
+    """Record types of watched sources that were not understood, over all units, most frequent first."""
+    rows = select(
+        conn,
+        "SELECT s.kind, s.path, j.key AS type, sum(j.value) AS n "
+        "FROM source s JOIN source_unit u ON u.source_id = s.id, json_each(u.unknown) j "
+        "WHERE s.removed_at IS NULL GROUP BY s.id, j.key ORDER BY n DESC, s.id, j.key",
+    )
+    return [shaped(UnknownType, row) for row in rows]

@@ -1,16 +1,62 @@
 -- The tables of a reflexd store. Times are UTC milliseconds; digests are sha256 in hexadecimal.
--- Look with the views (views.sql): queue, history, behaviours, vectors, pairs, serving, sources, health.
+-- Look with the views (views.sql): queue, history, behaviours, vectors, pairs, serving, sources, unknown_records, health.
 
 CREATE TABLE source (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
-  kind TEXT NOT NULL,                 -- node-link, graphml
+  kind TEXT NOT NULL,                 -- claude-code, node-link, ...
   path TEXT NOT NULL,
   added_at INTEGER NOT NULL,
   removed_at INTEGER,                 -- no longer watched; what it taught is kept
-  cursor TEXT CONSTRAINT source_cursor_json CHECK (cursor IS NULL OR json_valid(cursor)),
   last_read_at INTEGER,
   last_error TEXT                     -- why the last look failed; NULL when it did not
 ) STRICT;
+
+CREATE TABLE source_unit (            -- a file of a source, and how far it was read
+  source_id INTEGER NOT NULL REFERENCES source (id) ON DELETE RESTRICT,
+  unit TEXT NOT NULL,                 -- its path within the source; '' is the source as a whole
+  cursor TEXT NOT NULL CONSTRAINT source_unit_cursor_json CHECK (json_valid(cursor)),  -- commits with the rows it produced
+  read_at INTEGER NOT NULL,
+  unknown TEXT NOT NULL DEFAULT '{}' CONSTRAINT source_unit_unknown_json CHECK (json_valid(unknown)),  -- {record type: how many}, over all reads
+  problems INTEGER NOT NULL DEFAULT 0 CONSTRAINT source_unit_problems CHECK (problems >= 0),           -- left out in the last read
+  last_problem TEXT,
+  PRIMARY KEY (source_id, unit)
+) STRICT;
+
+CREATE TABLE node (                   -- the evidence graph: what the sources say, all of it
+  id TEXT PRIMARY KEY,                -- first half of sha256(scope, NUL, native_key), so told twice it is one node
+  source_id INTEGER NOT NULL REFERENCES source (id) ON DELETE RESTRICT,
+  unit TEXT NOT NULL,                 -- who told it last in other words
+  scope TEXT NOT NULL,                -- where native_key means one thing
+  native_key TEXT NOT NULL,           -- its id within the scope
+  native_id TEXT NOT NULL,            -- the id that people know: a record's uuid, a session's
+  kind TEXT NOT NULL,                 -- direction, response, proposal, outcome, correction, session, ...
+  text TEXT NOT NULL,
+  ts INTEGER NOT NULL,                -- 0 when unknown
+  actor TEXT NOT NULL,                -- human, agent, or ''
+  attributes TEXT NOT NULL CONSTRAINT node_attributes_json CHECK (json_valid(attributes)),
+  content_hash TEXT NOT NULL,         -- over all that its source says of it: what is told again unchanged is not written
+  seen_at INTEGER NOT NULL,           -- when it was told so first
+  gone_at INTEGER                     -- its source says it no more; never deleted
+) STRICT;
+CREATE INDEX node_of_unit ON node (source_id, unit, gone_at);
+
+CREATE TABLE edge (                   -- src and dst are nodes; an end that is not there yet may come
+  src TEXT NOT NULL,
+  dst TEXT NOT NULL,
+  kind TEXT NOT NULL,                 -- responds_to, proposes, accepted_by, rejected_by, follows, part_of, ...
+  method TEXT NOT NULL,               -- how it is known: marker, a classifier's name, or ''
+  method_version TEXT NOT NULL,       -- another version adds an edge beside the older one
+  weight REAL NOT NULL CONSTRAINT edge_weight CHECK (weight BETWEEN 0 AND 1),
+  ts INTEGER NOT NULL,                -- 0 when unknown
+  attributes TEXT NOT NULL CONSTRAINT edge_attributes_json CHECK (json_valid(attributes)),
+  source_id INTEGER NOT NULL REFERENCES source (id) ON DELETE RESTRICT,
+  unit TEXT NOT NULL,
+  seen_at INTEGER NOT NULL,
+  gone_at INTEGER,
+  PRIMARY KEY (src, kind, dst, method, method_version)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX edge_back ON edge (dst, gone_at, kind, src);
+CREATE INDEX edge_of_unit ON edge (source_id, unit, gone_at);
 
 CREATE TABLE episode (                -- direction → response → outcome
   id TEXT PRIMARY KEY,
@@ -26,9 +72,11 @@ CREATE TABLE episode (                -- direction → response → outcome
   source_ref TEXT NOT NULL,           -- where it stands: kind:file:place
   ts INTEGER NOT NULL,
   words TEXT NOT NULL,                -- what the human said
+  response_node TEXT,                 -- the node of its response; NULL when it was read before there were nodes
   seen_at INTEGER NOT NULL,
   gone_at INTEGER                     -- vanished from its source; never deleted here
 ) STRICT;
+CREATE INDEX episode_of_response ON episode (response_node, source_id) WHERE gone_at IS NULL;
 
 CREATE TABLE episode_label (          -- which pole of a behaviour an episode's response shows
   episode_id TEXT NOT NULL REFERENCES episode (id) ON DELETE RESTRICT,
@@ -48,8 +96,26 @@ CREATE TABLE behaviour (
   positive_cues TEXT NOT NULL CONSTRAINT behaviour_positive_json CHECK (json_valid(positive_cues)),
   negative_cues TEXT NOT NULL CONSTRAINT behaviour_negative_json CHECK (json_valid(negative_cues)),
   version TEXT NOT NULL,
-  origin TEXT NOT NULL CONSTRAINT behaviour_origin CHECK (origin IN ('builtin', 'config', 'graph')),
+  origin TEXT NOT NULL CONSTRAINT behaviour_origin CHECK (origin IN ('builtin', 'config', 'graph', 'adopted')),
   changed_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE proposed_behaviour (     -- found among corrections; does nothing until a person adopts it
+  name TEXT PRIMARY KEY,
+  description TEXT NOT NULL,
+  positive_cues TEXT NOT NULL CONSTRAINT proposed_positive_json CHECK (json_valid(positive_cues)),
+  negative_cues TEXT NOT NULL CONSTRAINT proposed_negative_json CHECK (json_valid(negative_cues)),
+  evidence TEXT NOT NULL CONSTRAINT proposed_evidence_json CHECK (json_valid(evidence)),  -- episodes, example texts, scores
+  proposed_at INTEGER NOT NULL,
+  adopted_at INTEGER,
+  dismissed_at INTEGER,
+  CONSTRAINT proposed_decided_once CHECK (adopted_at IS NULL OR dismissed_at IS NULL)
+) STRICT;
+
+CREATE TABLE classifier (             -- which version of each judge has judged what is here
+  name TEXT PRIMARY KEY,
+  version TEXT NOT NULL,
+  applied_at INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE session_split (          -- all pairs of a session lie on one side, for ever
@@ -68,7 +134,11 @@ CREATE TABLE pair (                   -- one positive and one negative response 
   weight REAL NOT NULL CONSTRAINT pair_weight CHECK (weight > 0 AND weight <= 1),
   mined_at INTEGER NOT NULL,
   gone_at INTEGER,                    -- no longer mined from what the memory says
-  dropped_at INTEGER                  -- dropped by a person; stays dropped
+  dropped_at INTEGER,                 -- dropped by a person; stays dropped
+  pinned_at INTEGER,                  -- pinned by a person; stays, whatever is mined
+  changed_by TEXT,                    -- who dropped, pinned or unpinned it
+  changed_at INTEGER,                 -- and when
+  CONSTRAINT pair_pinned_or_dropped CHECK (pinned_at IS NULL OR dropped_at IS NULL)
 ) STRICT;
 
 CREATE TABLE pair_episode (
@@ -128,13 +198,15 @@ CREATE TABLE vector_version (         -- one extraction for (behaviour, model); 
   effect REAL, effect_low REAL, effect_high REAL,          -- nats a token on test pairs, bootstrap interval
   reason TEXT,
   superseded_by INTEGER REFERENCES vector_version (id),
+  stale_at INTEGER, stale_reason TEXT,                     -- its evidence is not what it was: a pair was dropped
   state_since INTEGER NOT NULL,
   created_at INTEGER NOT NULL,
   CONSTRAINT vector_version_name UNIQUE (behaviour, version),
   CONSTRAINT blob_after_extraction CHECK (state IN ('candidate', 'rejected', 'superseded', 'withdrawn') OR blob_sha256 IS NOT NULL),
   CONSTRAINT numbers_after_proof CHECK (state NOT IN ('verified', 'promoted', 'retired') OR (layer IS NOT NULL AND dose IS NOT NULL AND effect IS NOT NULL)),
   CONSTRAINT rejected_with_reason CHECK (state <> 'rejected' OR reason IS NOT NULL),
-  CONSTRAINT superseded_by_whom CHECK ((state = 'superseded') = (superseded_by IS NOT NULL))
+  CONSTRAINT superseded_by_whom CHECK ((state = 'superseded') = (superseded_by IS NOT NULL)),
+  CONSTRAINT stale_with_reason CHECK ((stale_at IS NULL) = (stale_reason IS NULL))
 ) STRICT;
 CREATE UNIQUE INDEX one_version_for_one_evidence ON vector_version (behaviour, root_digest, pairs_digest, recipe);
 

@@ -167,6 +167,12 @@ CREATE TRIGGER pair_content_frozen BEFORE UPDATE OF id, behaviour, prompt, posit
 WHEN NEW.id <> OLD.id OR NEW.behaviour <> OLD.behaviour OR NEW.prompt <> OLD.prompt OR NEW.positive <> OLD.positive
   OR NEW.negative <> OLD.negative OR NEW.session <> OLD.session
 BEGIN SELECT RAISE(ABORT, 'a pair''s content never changes'); END;
+CREATE TRIGGER pair_no_replace BEFORE INSERT ON pair WHEN EXISTS (SELECT 1 FROM pair WHERE id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'this pair is there already; UPDATE it'); END;
+CREATE TRIGGER pair_stays_dropped BEFORE UPDATE OF dropped_at ON pair WHEN OLD.dropped_at IS NOT NULL AND NEW.dropped_at IS NOT OLD.dropped_at
+BEGIN SELECT RAISE(ABORT, 'a dropped pair stays dropped'); END;
+CREATE TRIGGER pair_pinned_or_dropped BEFORE UPDATE OF dropped_at, pinned_at ON pair WHEN NEW.dropped_at IS NOT NULL AND NEW.pinned_at IS NOT NULL
+BEGIN SELECT RAISE(ABORT, 'a pair is pinned or dropped, not both; unpin it first'); END;
 CREATE TRIGGER pair_kept BEFORE DELETE ON pair BEGIN SELECT RAISE(ABORT, 'pairs are never deleted; drop it: UPDATE pair SET dropped_at = ...'); END;
 
 -- ---------------------------------------------------------------- the history writes itself
@@ -204,6 +210,19 @@ CREATE TRIGGER served_changed AFTER UPDATE ON served WHEN NEW.enabled <> OLD.ena
   SELECT NEW.changed_at, 'served', NEW.vector_id, behaviour || '@' || version, iif(OLD.enabled, 'on', 'off'), iif(NEW.enabled, 'on', 'off'),
     NEW.actor, json_object('dose', round(NEW.dose, 4)) FROM vector_version WHERE id = NEW.vector_id; END;
 
-CREATE TRIGGER pair_dropped AFTER UPDATE OF dropped_at ON pair WHEN NEW.dropped_at IS NOT OLD.dropped_at BEGIN
-  INSERT INTO event (at, subject, subject_id, name, was, now)
-  VALUES (coalesce(NEW.dropped_at, OLD.dropped_at), 'pair', NEW.id, NEW.behaviour, NULL, iif(NEW.dropped_at IS NULL, 'taken back', 'dropped')); END;
+CREATE TRIGGER pair_dropped AFTER UPDATE OF dropped_at ON pair WHEN NEW.dropped_at IS NOT NULL AND OLD.dropped_at IS NULL BEGIN
+  INSERT INTO event (at, subject, subject_id, name, was, now, actor, detail)
+  SELECT NEW.dropped_at, 'pair', NEW.id, NEW.behaviour, NULL, 'dropped', NEW.changed_by, iif(count(*), json_object('stale', group_concat(vector, ', ')), NULL)
+  FROM (SELECT v.behaviour || '@' || v.version AS vector FROM vector_pair p JOIN vector_version v ON v.id = p.vector_id
+    WHERE p.pair_id = NEW.id AND v.stale_at IS NULL AND v.state NOT IN ('rejected', 'superseded', 'withdrawn') ORDER BY v.id);
+  UPDATE vector_version SET stale_at = NEW.dropped_at, stale_reason = 'pair ' || substr(NEW.id, 1, 12) || ' dropped'
+  WHERE stale_at IS NULL AND state NOT IN ('rejected', 'superseded', 'withdrawn')
+    AND id IN (SELECT vector_id FROM vector_pair WHERE pair_id = NEW.id); END;
+
+CREATE TRIGGER vector_born_stale AFTER INSERT ON vector_pair WHEN (SELECT dropped_at FROM pair WHERE id = NEW.pair_id) IS NOT NULL BEGIN
+  UPDATE vector_version SET stale_at = created_at, stale_reason = 'pair ' || substr(NEW.pair_id, 1, 12) || ' dropped'
+  WHERE id = NEW.vector_id AND stale_at IS NULL; END;
+
+CREATE TRIGGER pair_pinned AFTER UPDATE OF pinned_at ON pair WHEN (NEW.pinned_at IS NULL) <> (OLD.pinned_at IS NULL) BEGIN
+  INSERT INTO event (at, subject, subject_id, name, was, now, actor)
+  VALUES (coalesce(NEW.pinned_at, NEW.changed_at, OLD.pinned_at), 'pair', NEW.id, NEW.behaviour, NULL, iif(NEW.pinned_at IS NULL, 'unpinned', 'pinned'), NEW.changed_by); END;

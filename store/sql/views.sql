@@ -17,7 +17,7 @@ CREATE VIEW vectors AS
 SELECT v.behaviour || '@' || v.version AS vector, v.behaviour, v.state, v.layer, round(v.dose, 3) AS dose,
   round(v.effect, 3) AS effect, round(v.effect_low, 3) AS effect_low, round(v.effect_high, 3) AS effect_high,
   (SELECT count(*) FROM vector_pair p WHERE p.vector_id = v.id) AS pairs, m.name AS model,
-  datetime(v.state_since / 1000, 'unixepoch', 'localtime') AS since, v.reason
+  datetime(v.state_since / 1000, 'unixepoch', 'localtime') AS since, v.reason, v.stale_reason AS stale
 FROM vector_version v JOIN model m ON m.digest = v.model_digest ORDER BY v.behaviour, v.version;
 
 CREATE VIEW serving AS                -- for the current weights: what is retired into them is no longer listed
@@ -44,7 +44,7 @@ ORDER BY b.name;
 CREATE VIEW pairs AS
 SELECT substr(p.id, 1, 12) AS pair, p.behaviour, s.split, p.session,
   coalesce(json_extract(p.prompt, '$[#-1].content'), p.prompt) AS direction, p.positive, p.negative, p.weight,
-  ep.source_ref AS positive_from, en.source_ref AS negative_from
+  p.pinned_at IS NOT NULL AS pinned, ep.source_ref AS positive_from, en.source_ref AS negative_from
 FROM pair p JOIN session_split s ON s.session = p.session
 LEFT JOIN pair_episode pp ON pp.pair_id = p.id AND pp.side = 'positive' LEFT JOIN episode ep ON ep.id = pp.episode_id
 LEFT JOIN pair_episode pn ON pn.pair_id = p.id AND pn.side = 'negative' LEFT JOIN episode en ON en.id = pn.episode_id
@@ -53,14 +53,25 @@ ORDER BY p.behaviour, CASE s.split WHEN 'train' THEN 0 WHEN 'validation' THEN 1 
 
 CREATE VIEW sources AS
 SELECT id, kind, path, datetime(last_read_at / 1000, 'unixepoch', 'localtime') AS last_read,
-  (SELECT count(*) FROM episode e WHERE e.source_id = source.id AND e.gone_at IS NULL) AS episodes, last_error AS error
+  (SELECT count(*) FROM source_unit u WHERE u.source_id = source.id) AS units,
+  (SELECT count(*) FROM episode e WHERE e.source_id = source.id AND e.gone_at IS NULL) AS episodes,
+  (SELECT coalesce(sum(u.problems), 0) FROM source_unit u WHERE u.source_id = source.id) AS problems,
+  (SELECT coalesce(sum(j.value), 0) FROM source_unit u, json_each(u.unknown) j WHERE u.source_id = source.id) AS unknown,
+  last_error AS error
 FROM source WHERE removed_at IS NULL ORDER BY id;
+
+CREATE VIEW unknown_records AS        -- record types that this version does not understand
+SELECT s.kind || ' ' || s.path AS source, u.unit, j.key AS type, j.value AS n
+FROM source s JOIN source_unit u ON u.source_id = s.id, json_each(u.unknown) j
+WHERE s.removed_at IS NULL ORDER BY s.id, n DESC, type, u.unit;
 
 CREATE VIEW health AS                 -- each row should say 0
 SELECT 'sources that cannot be read' AS what, count(*) AS n FROM source WHERE removed_at IS NULL AND last_error IS NOT NULL
 UNION ALL SELECT 'ticks that failed', count(*) FROM tick WHERE last_error IS NOT NULL
 UNION ALL SELECT 'jobs that failed and were not tried again', count(*) FROM training_job j WHERE j.state = 'failed'
   AND NOT EXISTS (SELECT 1 FROM training_job k WHERE k.vector_id = j.vector_id AND k.id > j.id)
+UNION ALL SELECT 'vectors with dropped evidence that are still served', count(*)
+  FROM serving s JOIN vectors v ON v.vector = s.vector WHERE s.enabled = 1 AND v.stale IS NOT NULL
 UNION ALL SELECT 'promoted without an open job', count(*) FROM vector_version v WHERE v.state = 'promoted'
   AND NOT EXISTS (SELECT 1 FROM training_job j WHERE j.vector_id = v.id AND j.state IN ('awaiting_approval', 'queued', 'training'))
 UNION ALL SELECT 'retired without a recorded training', count(*) FROM vector_version v WHERE v.state = 'retired'

@@ -40,6 +40,7 @@ def episode(name, outcome="accepted", session="s1", **changes):
             "source_ref": f"node-link:memory.json:{name}",
             "ts": NOW,
             "words": "",
+            "response_node": f"node of {name}",
         }
         | changes
     )
@@ -50,6 +51,12 @@ def pair(name="p1", session="s1", split="train", episodes=("yes", "no"), behavio
     return evidence.PairRow(name, behaviour, prompt, "Done.", "Two are better.", session, split, 0.5, episodes)
 
 
+def save(conn, episodes, now=NOW, source=1, also=()):
+    """Make these the episodes of their responses, and of the responses of the episodes named in `also`."""
+    responses = {each.response_node for each in episodes} | {f"node of {name}" for name in also}
+    return evidence.save_episodes(conn, source, responses, episodes, now)
+
+
 def behaviour(name="listening", **changes):
     cues = {"positive_cues": ("done",), "negative_cues": ("instead",)}
     return evidence.BehaviourRow(name, "hears", "takes it", "argues", **cues, version="1", origin="builtin", **changes)
@@ -58,7 +65,7 @@ def behaviour(name="listening", **changes):
 def seed(conn, now=NOW):
     """A source with two episodes, a behaviour, a pair, and the base model, current."""
     source = sources.add_source(conn, "node-link", "/memory.json", now)
-    evidence.replace_episodes(conn, source.id, [episode("yes"), episode("no", "rejected")], now)
+    save(conn, [episode("yes"), episode("no", "rejected")], now, source.id)
     evidence.save_behaviours(conn, [behaviour()], now)
     evidence.save_splits(conn, {"s1": "train"}, now)
     evidence.replace_pairs(conn, "listening", [pair()], now)

@@ -18,8 +18,11 @@ from sqlalchemy import create_engine
 from store import migrate
 from store.engine import Store
 from store.errors import CorruptStoreError, IllegalMoveError, NewerStoreError, StoreError
+from store.evidence import live_episodes, live_pairs, pin_pair
 from store.models import current_model
+from store.sources import add_source, unit_cursors
 from store.sqlite import driver
+from store.vectors import create_candidate
 
 
 def script_directory():
@@ -98,8 +101,8 @@ def test_the_file_says_whose_it_is(store):
 UPGRADE = """
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade():
@@ -119,10 +122,10 @@ def next_version(tmp_path, monkeypatch):
     def install(last="SELECT 1"):
         scratch = tmp_path / "next" / "migrations"
         shutil.copytree(str(files("migrations")), scratch, ignore=shutil.ignore_patterns("__pycache__"))
-        (scratch / "versions" / "r0002_next.py").write_text(UPGRADE.format(last=last))
+        (scratch / "versions" / "r0003_next.py").write_text(UPGRADE.format(last=last))
         monkeypatch.setattr(migrate, "files", lambda package: scratch if package == "migrations" else files(package))
-        monkeypatch.setattr(migrate, "HEAD", "0002")
-        monkeypatch.setattr(migrate, "_KNOWN", ("0001", "0002"))
+        monkeypatch.setattr(migrate, "HEAD", "0003")
+        monkeypatch.setattr(migrate, "_KNOWN", ("0001", "0002", "0003"))
 
     return install
 
@@ -149,9 +152,9 @@ def test_an_older_store_is_copied_upgraded_and_keeps_every_row(older, clock, nex
     with Store.open(older, clock):
         pass
     assert {table: rows(older, table) for table in tables} == before
-    assert rows(older, "alembic_version") == [("0002",)]
-    copy = older.with_name(older.name + ".before-0001")
-    assert rows(copy, "alembic_version") == [("0001",)]
+    assert rows(older, "alembic_version") == [("0003",)]
+    copy = older.with_name(older.name + ".before-0002")
+    assert rows(copy, "alembic_version") == [("0002",)]
     assert {table: rows(copy, table) for table in tables} == before
 
 
@@ -189,7 +192,7 @@ def test_an_older_store_is_not_used_without_leave_to_upgrade(older, clock, next_
     next_version()
     with pytest.raises(StoreError, match="made by an older reflexd"):
         Store.open(older, clock, upgrade=False)
-    assert rows(older, "alembic_version") == [("0001",)]
+    assert rows(older, "alembic_version") == [("0002",)]
 
 
 def test_a_damaged_store_is_not_upgraded(older, clock, next_version):
@@ -204,6 +207,94 @@ def test_a_damaged_store_is_not_upgraded(older, clock, next_version):
     next_version()
     with pytest.raises(CorruptStoreError, match="restore"):
         Store.open(older, clock)
+
+
+# ---------------------------------------------------------------- a store of the first version
+
+FIRST = f"""
+INSERT INTO source (kind, path, added_at, cursor, last_read_at, last_error) VALUES
+  ('node-link', '/memory.json', 1, '{{"sha256":"x"}}', 5, NULL), ('graphml', '/gone.xml', 2, NULL, NULL, 'no file');
+INSERT INTO episode VALUES
+  ('yes', 1, 's1', 'd1', 'Keep it.', 'Kept.', 'accepted', 'human_turn', 0.5, 1, 'x', 5, 'ü', 5, NULL),
+  ('no', 1, 's1', 'd1', 'Keep it.', 'Split.', 'rejected', 'human_turn', 0.5, 1, 'x', 5, '', 5, 6);
+INSERT INTO episode_label VALUES ('yes', 'listening', 'positive', 'marker', '1', 1.0);
+INSERT INTO behaviour VALUES ('listening', '', '', '', '[]', '[]', '1', 'builtin', 5);
+INSERT INTO session_split VALUES ('s1', 'train', 5);
+INSERT INTO pair VALUES ('p1', 'listening', '[]', 'Kept.', 'Split.', 's1', 0.5, 5, NULL, NULL),
+  ('p2', 'listening', '[]', 'Kept.', 'Cut.', 's1', 0.5, 5, 6, 7);
+INSERT INTO pair_episode VALUES ('p1', 'positive', 'yes'), ('p1', 'negative', 'no');
+INSERT INTO model VALUES ('{"a" * 64}', 'tiny', '/tiny', 4, 2, 't', '{"a" * 64}', NULL, NULL, 5, 1);
+INSERT INTO vector_version VALUES (7, 'listening', 1, '{"a" * 64}', '{"a" * 64}', 'e1', '{{}}', 'rejected', NULL, NULL,
+  '{{}}', NULL, NULL, NULL, NULL, NULL, NULL, 'not coherent', NULL, 5, 5);
+INSERT INTO vector_pair VALUES (7, 'p1', 'train');
+INSERT INTO event (at, subject, subject_id, name, now) VALUES (5, 'vector', '7', 'listening@1', 'candidate');
+"""
+KEPT = ("source", "episode", "behaviour", "pair", "vector_version")
+
+
+@pytest.fixture
+def first(path):
+    """A closed store of revision 0001 with a row or two in each table that has changed since."""
+    script = Path(str(files("migrations"))) / "versions" / "r0001_the_whole_way.sql"
+    with closing(driver()[0].connect(path)) as connection:
+        connection.executescript(script.read_text(encoding="utf-8") + FIRST)
+        connection.executescript("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+        connection.execute("INSERT INTO alembic_version VALUES ('0001')")
+        connection.execute(f"PRAGMA application_id = {migrate.APPLICATION_ID}")
+        connection.commit()
+    return path
+
+
+def named_rows(path, table):
+    with closing(driver()[0].connect(path)) as connection:
+        found = connection.execute(f"SELECT * FROM {table}")
+        return [dict(zip([column[0] for column in found.description], row, strict=True)) for row in found]
+
+
+def test_a_store_of_the_first_version_keeps_every_row(first, clock):
+    before = {table: named_rows(first, table) for table in KEPT}
+    others = {table: rows(first, table) for table in ("episode_label", "pair_episode", "vector_pair", "event", "model")}
+    with Store.open(first, clock) as store, store.read() as conn:
+        assert unit_cursors(conn, 1) == {}  # so that the next look reads it anew and fills the graph
+        assert [row.response_node for row in live_episodes(conn)] == [None]
+        assert [row.id for row in live_pairs(conn, "listening")] == ["p1"]
+        assert conn.exec_driver_sql("PRAGMA foreign_key_check").all() == []
+        assert conn.exec_driver_sql("PRAGMA integrity_check").all() == [("ok",)]
+    for table in KEPT:
+        for old, new in zip(before[table], named_rows(first, table), strict=True):
+            assert old.items() - {("cursor", old.get("cursor"))} <= new.items()
+            assert {new[name] for name in new.keys() - old.keys()} <= {None}
+    assert {table: rows(first, table) for table in others} == others
+    assert rows(first.with_name(first.name + ".before-0001"), "alembic_version") == [("0001",)]
+
+
+def test_numbers_go_on_where_they_were(first, clock):
+    """A table that was made anew never gives a number twice."""
+    with Store.open(first, clock) as store, store.write() as conn:
+        assert add_source(conn, "aider", "/history.md", NOW).id == 3
+        assert create_candidate(conn, "listening", "a" * 64, "a" * 64, "e2", "{}", "{}", {}, NOW).id == 8
+
+
+def test_an_upgraded_store_is_what_a_new_one_is(first, clock, tmp_path):
+    for path in (first, tmp_path / "new.db"):
+        Store.open(path, clock).close()
+    with closing(sqlite3.connect(first)) as upgraded, closing(sqlite3.connect(tmp_path / "new.db")) as new:
+        assert master(upgraded) == master(new)
+
+
+def test_the_way_back_gives_the_first_version_its_rows(first, clock, engine):
+    before = {table: rows(first, table) for table in KEPT}
+    with Store.open(first, clock) as store, store.write() as conn:
+        conn.exec_driver_sql("UPDATE behaviour SET origin = 'adopted'")
+        pin_pair(conn, "p1", NOW, "ann")
+    with closing(driver()[0].connect(first)) as source, engine.begin() as conn:
+        source.backup(conn.connection.driver_connection)
+        migrate.run_migrations(conn, "0001", down=True)
+        after = {table: [tuple(row) for row in conn.exec_driver_sql(f"SELECT * FROM {table}").all()] for table in KEPT}
+    cursor = '{"sha256":"x"}'
+    before["source"] = [tuple(None if value == cursor else value for value in row) for row in before["source"]]
+    assert after.pop("behaviour") == [tuple("config" if v == "builtin" else v for v in before.pop("behaviour")[0])]
+    assert after == before
 
 
 # ---------------------------------------------------------------- a newer store, a meddled one, two at once
@@ -291,4 +382,5 @@ def test_a_killed_creation_leaves_nothing_half_made(tmp_path):
 def test_the_revisions_are_part_of_the_package():
     folder = Path(str(files("migrations")))
     assert (folder / "env.py").is_file()
-    assert sorted(p.suffix for p in (folder / "versions").glob("r0001*")) == [".py", ".sql"]
+    for number in ("0001", "0002"):
+        assert sorted(p.suffix for p in (folder / "versions").glob(f"r{number}*")) == [".py", ".sql"]

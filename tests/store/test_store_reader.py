@@ -14,10 +14,11 @@ from store import jobs, models, vectors
 from store.errors import ForeignFileError, NotFoundError, StoreError, StoreReadOnlyError
 from store.reader import open_reader
 from store.served import set_dose, set_enabled
+from store.sources import save_unit
 from store.sqlite import can_distrust_schema, driver
 from store.ticks import tick_failed
 
-VIEWS = ("queue", "history", "behaviours", "vectors", "pairs", "serving", "sources", "health")
+VIEWS = ("queue", "history", "behaviours", "vectors", "pairs", "serving", "sources", "unknown_records", "health")
 
 
 @pytest.fixture
@@ -33,6 +34,7 @@ def lived(seeded):
         verified(conn, "e3")
         set_enabled(conn, "listening", False, NOW, "me")
         set_dose(conn, "listening", 0.1, 0.75, NOW, "me")
+        save_unit(conn, 1, "", {}, NOW, {"a new type": 3}, 1, "node 7: has no id")
         tick_failed(conn, "look", "disk is full", NOW)
     return seeded
 

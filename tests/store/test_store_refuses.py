@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from lifecycle import BASE, MATRIX_SHA, NOW, candidate, extracted, queued, verified, weights
 
-from store import jobs
+from store import evidence, jobs
 from store.clock import ManualClock
 from store.engine import Store
 
@@ -21,6 +21,7 @@ STANDING = {
         queued(conn),
         jobs.finish(conn, jobs.claim(conn, "worker", 1000, NOW), weights(), "{}", NOW),
     ),
+    "dropped": lambda conn: (verified(conn), evidence.drop_pair(conn, "p1", NOW, "me")),
     "failed": lambda conn: (
         queued(conn, max_attempts=1),
         jobs.fail(conn, jobs.claim(conn, "worker", 1000, NOW), "out of memory", NOW, retry_in_ms=0),
@@ -153,6 +154,33 @@ ILLEGAL = [
     ("candidate", "REPLACE INTO session_split VALUES ('s1', 'test', 0)", "never changes its side"),
     ("candidate", "UPDATE pair SET positive = 'x'", "content never changes"),
     ("candidate", "DELETE FROM pair", "never deleted"),
+    (
+        "candidate",
+        "REPLACE INTO pair VALUES ('p1', 'listening', '[]', 'x', 'y', 's1', 1, 0, NULL, NULL, NULL, NULL, NULL)",
+        "there already",
+    ),
+    ("candidate", "UPDATE pair SET pinned_at = 1, dropped_at = 1", "pinned or dropped, not both"),
+    ("dropped", "UPDATE pair SET dropped_at = NULL", "stays dropped"),
+    ("dropped", "UPDATE pair SET dropped_at = 7", "stays dropped"),
+    ("dropped", "UPDATE pair SET pinned_at = 7", "pinned or dropped, not both"),
+    ("dropped", "UPDATE vector_version SET stale_reason = NULL", "stale_with_reason"),
+    ("candidate", "UPDATE vector_version SET stale_at = 7", "stale_with_reason"),
+    ("candidate", "UPDATE behaviour SET origin = 'hearsay'", "behaviour_origin"),
+    (
+        "candidate",
+        "INSERT INTO edge VALUES ('a', 'b', 'follows', '', '', 1.5, 0, '{}', 1, '', 0, NULL)",
+        "edge_weight",
+    ),
+    (
+        "candidate",
+        "INSERT INTO edge VALUES ('a', 'b', 'follows', '', '', 1, 0, '{', 1, '', 0, NULL)",
+        "edge_attributes_json",
+    ),
+    (
+        "candidate",
+        "INSERT INTO proposed_behaviour VALUES ('a', '', '[]', '[]', '{}', 0, 1, 1)",
+        "proposed_decided_once",
+    ),
     ("candidate", "UPDATE model SET current = 7", "model_current"),
     ("candidate", "INSERT INTO tick (name, last_ok_at) VALUES ('look', 'yesterday')", "cannot store TEXT value"),
 ]
@@ -223,6 +251,24 @@ def test_a_person_may_do_what_is_legal(standing):
     told = connection.execute("SELECT what, now, actor, detail FROM history ORDER BY seq DESC LIMIT 2").fetchall()
     connection.close()
     assert ("job 1", "cancelled", "me", '{"reason":"enough"}') in told
+
+
+@pytest.mark.parametrize("standing", ["trained"], indirect=True)
+def test_a_pair_dropped_in_the_shell_marks_what_it_fed(standing):
+    connection = sqlite3.connect(standing, isolation_level=None)
+    connection.execute("UPDATE pair SET dropped_at = 5, changed_by = 'me' WHERE id = 'p1'")
+    assert connection.execute("SELECT state, stale FROM vectors").fetchall() == [("retired", "pair p1 dropped")]
+    told = connection.execute("SELECT what, now, actor, detail FROM history ORDER BY seq DESC LIMIT 1").fetchall()
+    assert told == [("pair p1", "dropped", "me", '{"stale":"listening@1"}')]
+    connection.close()
+
+
+@pytest.mark.parametrize("standing", ["trained"], indirect=True)
+def test_a_vector_may_be_called_stale_wherever_it_stands(standing):
+    connection = sqlite3.connect(standing, isolation_level=None)
+    connection.execute("UPDATE vector_version SET stale_at = 5, stale_reason = 'a person said so'")
+    assert connection.execute("SELECT state, stale FROM vectors").fetchall() == [("retired", "a person said so")]
+    connection.close()
 
 
 @pytest.mark.parametrize("standing", ["candidate"], indirect=True)

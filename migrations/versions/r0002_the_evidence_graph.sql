@@ -1,0 +1,162 @@
+-- The tables that revision 0002 makes or makes anew, frozen.
+
+CREATE TABLE source (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  kind TEXT NOT NULL,                 -- claude-code, node-link, ...
+  path TEXT NOT NULL,
+  added_at INTEGER NOT NULL,
+  removed_at INTEGER,                 -- no longer watched; what it taught is kept
+  last_read_at INTEGER,
+  last_error TEXT                     -- why the last look failed; NULL when it did not
+) STRICT;
+
+CREATE TABLE source_unit (            -- a file of a source, and how far it was read
+  source_id INTEGER NOT NULL REFERENCES source (id) ON DELETE RESTRICT,
+  unit TEXT NOT NULL,                 -- its path within the source; '' is the source as a whole
+  cursor TEXT NOT NULL CONSTRAINT source_unit_cursor_json CHECK (json_valid(cursor)),  -- commits with the rows it produced
+  read_at INTEGER NOT NULL,
+  unknown TEXT NOT NULL DEFAULT '{}' CONSTRAINT source_unit_unknown_json CHECK (json_valid(unknown)),  -- {record type: how many}, over all reads
+  problems INTEGER NOT NULL DEFAULT 0 CONSTRAINT source_unit_problems CHECK (problems >= 0),           -- left out in the last read
+  last_problem TEXT,
+  PRIMARY KEY (source_id, unit)
+) STRICT;
+
+CREATE TABLE node (                   -- the evidence graph: what the sources say, all of it
+  id TEXT PRIMARY KEY,                -- first half of sha256(scope, NUL, native_key), so told twice it is one node
+  source_id INTEGER NOT NULL REFERENCES source (id) ON DELETE RESTRICT,
+  unit TEXT NOT NULL,                 -- who told it last in other words
+  scope TEXT NOT NULL,                -- where native_key means one thing
+  native_key TEXT NOT NULL,           -- its id within the scope
+  native_id TEXT NOT NULL,            -- the id that people know: a record's uuid, a session's
+  kind TEXT NOT NULL,                 -- direction, response, proposal, outcome, correction, session, ...
+  text TEXT NOT NULL,
+  ts INTEGER NOT NULL,                -- 0 when unknown
+  actor TEXT NOT NULL,                -- human, agent, or ''
+  attributes TEXT NOT NULL CONSTRAINT node_attributes_json CHECK (json_valid(attributes)),
+  content_hash TEXT NOT NULL,         -- over all that its source says of it: what is told again unchanged is not written
+  seen_at INTEGER NOT NULL,           -- when it was told so first
+  gone_at INTEGER                     -- its source says it no more; never deleted
+) STRICT;
+CREATE INDEX node_of_unit ON node (source_id, unit, gone_at);
+
+CREATE TABLE edge (                   -- src and dst are nodes; an end that is not there yet may come
+  src TEXT NOT NULL,
+  dst TEXT NOT NULL,
+  kind TEXT NOT NULL,                 -- responds_to, proposes, accepted_by, rejected_by, follows, part_of, ...
+  method TEXT NOT NULL,               -- how it is known: marker, a classifier's name, or ''
+  method_version TEXT NOT NULL,       -- another version adds an edge beside the older one
+  weight REAL NOT NULL CONSTRAINT edge_weight CHECK (weight BETWEEN 0 AND 1),
+  ts INTEGER NOT NULL,                -- 0 when unknown
+  attributes TEXT NOT NULL CONSTRAINT edge_attributes_json CHECK (json_valid(attributes)),
+  source_id INTEGER NOT NULL REFERENCES source (id) ON DELETE RESTRICT,
+  unit TEXT NOT NULL,
+  seen_at INTEGER NOT NULL,
+  gone_at INTEGER,
+  PRIMARY KEY (src, kind, dst, method, method_version)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX edge_back ON edge (dst, gone_at, kind, src);
+CREATE INDEX edge_of_unit ON edge (source_id, unit, gone_at);
+
+CREATE TABLE episode (                -- direction → response → outcome
+  id TEXT PRIMARY KEY,
+  source_id INTEGER NOT NULL REFERENCES source (id) ON DELETE RESTRICT,
+  session TEXT NOT NULL,
+  direction_id TEXT NOT NULL,
+  direction TEXT NOT NULL,
+  response TEXT NOT NULL,
+  outcome TEXT NOT NULL CONSTRAINT episode_outcome CHECK (outcome IN ('accepted', 'rejected', 'corrected', 'neutral')),
+  signal TEXT NOT NULL,               -- what said so: human_turn, tool_rejected_with_reason, ...
+  weight REAL NOT NULL CONSTRAINT episode_weight CHECK (weight BETWEEN 0 AND 1),
+  pairable INTEGER NOT NULL CONSTRAINT episode_pairable CHECK (pairable IN (0, 1)),
+  source_ref TEXT NOT NULL,           -- where it stands: kind:file:place
+  ts INTEGER NOT NULL,
+  words TEXT NOT NULL,                -- what the human said
+  response_node TEXT,                 -- the node of its response; NULL when it was read before there were nodes
+  seen_at INTEGER NOT NULL,
+  gone_at INTEGER                     -- vanished from its source; never deleted here
+) STRICT;
+CREATE INDEX episode_of_response ON episode (response_node, source_id) WHERE gone_at IS NULL;
+
+CREATE TABLE behaviour (
+  name TEXT PRIMARY KEY,
+  description TEXT NOT NULL,
+  positive TEXT NOT NULL,
+  negative TEXT NOT NULL,
+  positive_cues TEXT NOT NULL CONSTRAINT behaviour_positive_json CHECK (json_valid(positive_cues)),
+  negative_cues TEXT NOT NULL CONSTRAINT behaviour_negative_json CHECK (json_valid(negative_cues)),
+  version TEXT NOT NULL,
+  origin TEXT NOT NULL CONSTRAINT behaviour_origin CHECK (origin IN ('builtin', 'config', 'graph', 'adopted')),
+  changed_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE proposed_behaviour (     -- found among corrections; does nothing until a person adopts it
+  name TEXT PRIMARY KEY,
+  description TEXT NOT NULL,
+  positive_cues TEXT NOT NULL CONSTRAINT proposed_positive_json CHECK (json_valid(positive_cues)),
+  negative_cues TEXT NOT NULL CONSTRAINT proposed_negative_json CHECK (json_valid(negative_cues)),
+  evidence TEXT NOT NULL CONSTRAINT proposed_evidence_json CHECK (json_valid(evidence)),  -- episodes, example texts, scores
+  proposed_at INTEGER NOT NULL,
+  adopted_at INTEGER,
+  dismissed_at INTEGER,
+  CONSTRAINT proposed_decided_once CHECK (adopted_at IS NULL OR dismissed_at IS NULL)
+) STRICT;
+
+CREATE TABLE classifier (             -- which version of each judge has judged what is here
+  name TEXT PRIMARY KEY,
+  version TEXT NOT NULL,
+  applied_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE pair (                   -- one positive and one negative response to the same direction
+  id TEXT PRIMARY KEY,                -- sha256 of its content
+  behaviour TEXT NOT NULL REFERENCES behaviour (name) ON DELETE RESTRICT,
+  prompt TEXT NOT NULL CONSTRAINT pair_prompt_json CHECK (json_valid(prompt)),
+  positive TEXT NOT NULL,
+  negative TEXT NOT NULL,
+  session TEXT NOT NULL REFERENCES session_split (session) ON DELETE RESTRICT,
+  weight REAL NOT NULL CONSTRAINT pair_weight CHECK (weight > 0 AND weight <= 1),
+  mined_at INTEGER NOT NULL,
+  gone_at INTEGER,                    -- no longer mined from what the memory says
+  dropped_at INTEGER,                 -- dropped by a person; stays dropped
+  pinned_at INTEGER,                  -- pinned by a person; stays, whatever is mined
+  changed_by TEXT,                    -- who dropped, pinned or unpinned it
+  changed_at INTEGER,                 -- and when
+  CONSTRAINT pair_pinned_or_dropped CHECK (pinned_at IS NULL OR dropped_at IS NULL)
+) STRICT;
+
+CREATE TABLE vector_version (         -- one extraction for (behaviour, model); immutable once extracted
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  behaviour TEXT NOT NULL REFERENCES behaviour (name) ON DELETE RESTRICT,
+  version INTEGER NOT NULL CONSTRAINT vector_version_number CHECK (version >= 1),
+  model_digest TEXT NOT NULL REFERENCES model (digest),
+  root_digest TEXT NOT NULL REFERENCES model (digest),
+  pairs_digest TEXT NOT NULL,         -- sha256 over the ids of its pairs (vector_pair)
+  recipe TEXT NOT NULL CONSTRAINT vector_version_recipe_json CHECK (json_valid(recipe)),
+  state TEXT NOT NULL CONSTRAINT vector_version_state CHECK (state IN (
+    'candidate',   -- evidence chosen            → extracted, rejected
+    'extracted',   -- has its numbers            → verified, rejected
+    'verified',    -- proved on held-out         → promoted (by its job), rejected
+    'promoted',    -- has an open job            → retired (job trained), verified (job failed or cancelled)
+    'retired',     -- lives in the weights       final
+    'rejected',    -- reason says why            final
+    'superseded',  -- superseded_by says by what final
+    'withdrawn'    -- by a person                final
+  )),
+  blob_sha256 TEXT REFERENCES vector_blob (sha256),
+  parent_id INTEGER REFERENCES vector_version (id),        -- the behaviour's version before
+  lineage TEXT NOT NULL CONSTRAINT vector_version_lineage_json CHECK (json_valid(lineage)),
+  layer INTEGER, dose REAL, coefficient REAL,              -- operating point; dose in median residual norms
+  effect REAL, effect_low REAL, effect_high REAL,          -- nats a token on test pairs, bootstrap interval
+  reason TEXT,
+  superseded_by INTEGER REFERENCES vector_version (id),
+  stale_at INTEGER, stale_reason TEXT,                     -- its evidence is not what it was: a pair was dropped
+  state_since INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,
+  CONSTRAINT vector_version_name UNIQUE (behaviour, version),
+  CONSTRAINT blob_after_extraction CHECK (state IN ('candidate', 'rejected', 'superseded', 'withdrawn') OR blob_sha256 IS NOT NULL),
+  CONSTRAINT numbers_after_proof CHECK (state NOT IN ('verified', 'promoted', 'retired') OR (layer IS NOT NULL AND dose IS NOT NULL AND effect IS NOT NULL)),
+  CONSTRAINT rejected_with_reason CHECK (state <> 'rejected' OR reason IS NOT NULL),
+  CONSTRAINT superseded_by_whom CHECK ((state = 'superseded') = (superseded_by IS NOT NULL)),
+  CONSTRAINT stale_with_reason CHECK ((stale_at IS NULL) = (stale_reason IS NULL))
+) STRICT;
+CREATE UNIQUE INDEX one_version_for_one_evidence ON vector_version (behaviour, root_digest, pairs_digest, recipe);
