@@ -1,8 +1,8 @@
 """What became of each response: verdicts (response and outcome), and episodes (with the direction they answered)."""
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -11,14 +11,17 @@ from graph.memory import Edge, MemoryGraph
 from graph.patterns import behaviour_name
 from graph.records import plain
 from graph.schema import EdgeKind, Episode, Label, NodeKind, Outcome, Pole
-from graph.weights import judge_accepted, judge_rejected
+from graph.weights import Judgement, judge_accepted, judge_rejected
 
-_OUTCOME_EDGES = (EdgeKind.ACCEPTED_BY, EdgeKind.REJECTED_BY, EdgeKind.INTERRUPTED_BY)
+_OUTCOME_EDGES = (EdgeKind.ACCEPTED_BY, EdgeKind.REJECTED_BY, EdgeKind.INTERRUPTED_BY, EdgeKind.ANSWERED_BY)
+_JUDGED = {"rule", "model"}
+_LONGEST_THREAD = 1000
+TAKEN_UP = "taken_up"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How one response ended. `response` and `outcome_node` are node ids; `ts` is UTC milliseconds, 0 when unknown."""
+    """How a response was taken. `response` and `outcome_node` are node ids; `ts` is UTC ms, 0 when unknown."""
 
     response: str
     outcome_node: str
@@ -30,37 +33,82 @@ class Verdict:
     ts: int
 
 
-def verdicts_of(memory: MemoryGraph) -> Iterator[Verdict]:
-    """One verdict for each response with an outcome, by the response's time. The last counts: an undo after an "ok"."""
+def outcomes_of(memory: MemoryGraph) -> Iterator[Verdict]:
+    """Everything that the memory says about how responses were taken, by the response's time, then the outcome's."""
     for response in memory.of_kind(NodeKind.RESPONSE):
-        subjects = [response, *(edge.target for edge in memory.out_edges(response, EdgeKind.PROPOSES))]
-        ends = [edge for subject in subjects for edge in memory.out_edges(subject, *_OUTCOME_EDGES)]
-        if ends:
-            last = max(ends, key=lambda edge: _finality(memory, edge))
-            yield _verdict(memory, response, subjects, last)
+        subjects, ends = _ends(memory, response)
+        for end in sorted(ends, key=lambda edge: (_end_time(memory, edge), edge.target)):
+            yield _verdict(memory, response, subjects, end)
+
+
+def verdicts_of(memory: MemoryGraph, responses: Collection[str] | None = None) -> Iterator[Verdict]:
+    """One verdict for each response (of `responses`, if given) with an outcome, by the response's time.
+
+    What a format records says more than what words were taken to mean, and an interruption says least. Among equals the
+    last counts: an undo after an "ok". A response that was only answered has no verdict, unless it took up a
+    correction: then what came next was no second correction, and it is `taken_up`.
+    """
+    for response in memory.of_kind(NodeKind.RESPONSE):
+        if responses is not None and response not in responses:
+            continue
+        subjects, ends = _ends(memory, response)
+        said = [end for end in ends if end.attributes["kind"] is not EdgeKind.ANSWERED_BY]
+        if said:
+            yield _verdict(memory, response, subjects, max(said, key=lambda edge: _finality(memory, edge)))
+        elif ends and _took_up(memory, response):
+            last = _verdict(memory, response, subjects, max(ends, key=lambda edge: _finality(memory, edge)))
+            judgement = judge_accepted(TAKEN_UP)
+            yield replace(
+                last,
+                outcome=Outcome.ACCEPTED,
+                signal=TAKEN_UP,
+                weight=judgement.weight,
+                pairable=judgement.pairable,
+            )
+
+
+def _took_up(memory: MemoryGraph, response: str) -> bool:
+    """Whether a response answers a correction: its own node, or a direction that says an earlier one again, better."""
+    for edge in memory.out_edges(response, EdgeKind.RESPONDS_TO):
+        if memory.node(edge.target)["kind"] is NodeKind.CORRECTION:
+            return True
+        if next(memory.out_edges(edge.target, EdgeKind.SUPERSEDES), None) is not None:
+            return True
+    return False
+
+
+def _ends(memory: MemoryGraph, response: str) -> tuple[list[str], list[Edge]]:
+    """A response with what it proposed, and every edge from these to an outcome."""
+    subjects = [response, *(edge.target for edge in memory.out_edges(response, EdgeKind.PROPOSES))]
+    return subjects, [edge for subject in subjects for edge in memory.out_edges(subject, *_OUTCOME_EDGES)]
 
 
 def _end_time(memory: MemoryGraph, edge: Edge) -> int:
     return int(memory.node(edge.target)["ts"] or edge.attributes["ts"])
 
 
-def _finality(memory: MemoryGraph, edge: Edge) -> tuple[int, bool, str]:
-    """Later is more final; at the same moment a no is more final than a yes."""
-    return _end_time(memory, edge), edge.attributes["kind"] is not EdgeKind.ACCEPTED_BY, edge.target
+def _finality(memory: MemoryGraph, edge: Edge) -> tuple[int, int, bool, str]:
+    """Recorded over understood over interrupted; then later is more final; at the same moment a no is."""
+    kind = edge.attributes["kind"]
+    rank = 0 if kind is EdgeKind.INTERRUPTED_BY else 1 if edge.attributes.get("method") in _JUDGED else 2
+    return rank, _end_time(memory, edge), kind is not EdgeKind.ACCEPTED_BY, edge.target
 
 
 def _verdict(memory: MemoryGraph, response: str, subjects: list[str], end: Edge) -> Verdict:
     node = memory.node(end.target)
     edge_kind = end.attributes["kind"]
-    signal = plain(node.get("signal")) or ("interrupted" if edge_kind is EdgeKind.INTERRUPTED_BY else "human_turn")
+    unnamed = "interrupt" if edge_kind is EdgeKind.INTERRUPTED_BY else "human_turn"
+    signal = plain(end.attributes.get("signal") or node.get("signal")) or unnamed
     corrections = sorted(
         {edge.source for subject in subjects for edge in memory.in_edges(subject, EdgeKind.CORRECTS)}, key=memory.when
     )
-    words = node["text"].strip() or (memory.node(corrections[0])["text"].strip() if corrections else "")
-    if edge_kind is EdgeKind.ACCEPTED_BY:
+    words = node["text"].strip()
+    if edge_kind is EdgeKind.ANSWERED_BY:
+        outcome, judgement = Outcome.NEUTRAL, Judgement(0.0, False)
+    elif edge_kind is EdgeKind.ACCEPTED_BY:
         outcome, judgement = Outcome.ACCEPTED, judge_accepted(signal)
-        words = node["text"].strip()
     else:
+        words = words or (memory.node(corrections[0])["text"].strip() if corrections else "")
         outcome = Outcome.CORRECTED if corrections else Outcome.REJECTED
         judgement = judge_rejected(signal, words, bool(corrections))
     return Verdict(
@@ -76,17 +124,39 @@ def _verdict(memory: MemoryGraph, response: str, subjects: list[str], end: Edge)
 
 
 def direction_of(memory: MemoryGraph, response: str) -> str | None:
-    """The direction that a response answers: by its own edge, else through the correction that it took up."""
+    """The direction that a response answers, by its own edge or through the correction that it took up.
+
+    A direction that supersedes another one (it says again, and better, what was asked) stands for the first.
+    """
     targets = sorted((edge.target for edge in memory.out_edges(response, EdgeKind.RESPONDS_TO)), key=memory.when)
     directions = [target for target in targets if memory.node(target)["kind"] is NodeKind.DIRECTION]
     if directions:
-        return directions[0]
+        return _first_asked(memory, directions[0])
     for correction in targets:
         for corrected in sorted(edge.target for edge in memory.out_edges(correction, EdgeKind.CORRECTS)):
-            for edge in sorted(memory.out_edges(corrected, EdgeKind.RESPONDS_TO), key=lambda edge: edge.target):
-                if memory.node(edge.target)["kind"] is NodeKind.DIRECTION:
-                    return edge.target
+            found = _proposer(memory, corrected)
+            if found is not None and found != response and (asked := direction_of(memory, found)) is not None:
+                return asked
     return None
+
+
+def _proposer(memory: MemoryGraph, node_id: str) -> str | None:
+    """The response that a response or a proposal belongs to."""
+    if memory.node(node_id)["kind"] is NodeKind.RESPONSE:
+        return node_id
+    return min((edge.source for edge in memory.in_edges(node_id, EdgeKind.PROPOSES)), default=None)
+
+
+def _first_asked(memory: MemoryGraph, direction: str) -> str:
+    seen = {direction}
+    while len(seen) < _LONGEST_THREAD:
+        earlier = sorted(edge.target for edge in memory.out_edges(direction, EdgeKind.SUPERSEDES))
+        asked = [e for e in earlier if e not in seen and memory.node(e)["kind"] is NodeKind.DIRECTION]
+        if not asked:
+            break
+        direction = asked[0]
+        seen.add(direction)
+    return direction
 
 
 def session_of(memory: MemoryGraph, response: str, direction: str) -> str:
@@ -98,16 +168,16 @@ def session_of(memory: MemoryGraph, response: str, direction: str) -> str:
     return f"file:{memory.node(response).get('file', '')}"
 
 
-def source_ref(memory: MemoryGraph, prefix: str, response: str) -> str:
-    """`PREFIX:FILE:RESPONSE`."""
-    node = memory.node(response)
-    return f"{prefix}:{node.get('file', '')}:{node['native_id']}"
+def source_ref(memory: MemoryGraph, prefix: str, node_id: str) -> str:
+    """`PREFIX:FILE:PLACE`, the place being the byte offset of a record, else the node's own id."""
+    node = memory.node(node_id)
+    return f"{prefix}:{node.get('file', '')}:{node.get('place', node['native_id'])}"
 
 
-def episodes_of(memory: MemoryGraph, prefix: str) -> list[Episode]:
-    """All episodes, by time, then id; the same evidence in two files is one episode, the first."""
+def episodes_of(memory: MemoryGraph, prefix: str, responses: Collection[str] | None = None) -> list[Episode]:
+    """All episodes (of `responses`, if given), by time, then id; the same evidence in two files is one, the first."""
     found: dict[str, Episode] = {}
-    for verdict in verdicts_of(memory):
+    for verdict in verdicts_of(memory, responses):
         direction = direction_of(memory, verdict.response)
         episode = None if direction is None else _episode(memory, prefix, verdict, direction)
         if episode is not None:
@@ -140,6 +210,7 @@ def _episode(memory: MemoryGraph, prefix: str, verdict: Verdict, direction: str)
         ts=verdict.ts,
         words=verdict.words,
         labels=_labels(memory, verdict.response),
+        node=verdict.response,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from graph.records import Problem, clean_edges, clean_nodes
+from graph.records import CleanEdge, Problem, clean_edges, clean_nodes, fits
 from graph.schema import EdgeKind, Episode, NodeKind
 
 if TYPE_CHECKING:
@@ -41,6 +41,19 @@ class MemoryGraph:
         graph.add_nodes_from(cleaned.nodes.items())
         graph.add_edges_from((edge.source, edge.target, dict(edge.attributes)) for edge in sound)
         return cls(graph, (*cleaned.problems, *faults, *_unanchored(cls(graph))))
+
+    @classmethod
+    def from_clean(cls, nodes: Mapping[str, Mapping[str, Any]], edges: Iterable[CleanEdge]) -> "MemoryGraph":
+        """The graph of nodes and edges that were cleaned before; an edge that lacks a fitting end is left out."""
+        import networkx as nx
+
+        graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
+        graph.add_nodes_from((node_id, dict(body)) for node_id, body in nodes.items())
+        for edge in edges:
+            begin, end = nodes.get(edge.source), nodes.get(edge.target)
+            if begin is not None and end is not None and fits(edge.attributes["kind"], begin["kind"], end["kind"]):
+                graph.add_edge(edge.source, edge.target, **edge.attributes)
+        return cls(graph)
 
     def __len__(self) -> int:
         return len(self.graph)

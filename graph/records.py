@@ -26,6 +26,7 @@ ENDPOINTS: Mapping[EdgeKind, tuple[frozenset[NodeKind], frozenset[NodeKind]]] = 
     EdgeKind.ACCEPTED_BY: (_ANSWERS, _OUTCOME),
     EdgeKind.REJECTED_BY: (_ANSWERS, _OUTCOME),
     EdgeKind.INTERRUPTED_BY: (_ANSWERS, _OUTCOME),
+    EdgeKind.ANSWERED_BY: (_ANSWERS, _OUTCOME),
     EdgeKind.CORRECTS: (frozenset({NodeKind.CORRECTION}), _ANSWERS),
     EdgeKind.INSTANCE_OF: (_ANSWERS, frozenset({NodeKind.PATTERN})),
     EdgeKind.PART_OF: (frozenset(NodeKind), frozenset({NodeKind.SESSION})),
@@ -160,8 +161,13 @@ class CleanEdge:
     attributes: Mapping[str, Any]
 
 
-def clean_edges(raw: Iterable[object], nodes: CleanNodes) -> tuple[list[CleanEdge], list[Problem]]:
-    """Edges that can be used; dangling ones, unknown kinds and wrong directions are told as problems."""
+def clean_edges(
+    raw: Iterable[object], nodes: CleanNodes, open_ends: bool = False
+) -> tuple[list[CleanEdge], list[Problem]]:
+    """Edges that can be used; dangling ones, unknown kinds and wrong directions are told as problems.
+
+    With `open_ends` an end that is not among `nodes` is no fault: it may be known elsewhere, or come later.
+    """
     edges: list[CleanEdge] = []
     problems: list[Problem] = []
     for index, record in enumerate(raw):
@@ -170,18 +176,18 @@ def clean_edges(raw: Iterable[object], nodes: CleanNodes) -> tuple[list[CleanEdg
             continue
         source, target = identifier(record.get("source")), identifier(record.get("target"))
         where = f"{source} → {target}"
-        fault = _edge_fault(source, target, record.get("kind"), nodes)
+        fault = _edge_fault(source, target, record.get("kind"), nodes, open_ends)
         if fault:
             problems.append(Problem(where, f"{fault}; left out"))
-        elif source is not None and target is not None and {source, target} <= nodes.nodes.keys():
+        elif source is not None and target is not None and nodes.skipped.isdisjoint({source, target}):
             edges.append(CleanEdge(source, target, _clean_attributes(where, record, problems)))
     return edges, problems
 
 
-def _edge_fault(source: str | None, target: str | None, kind: object, nodes: CleanNodes) -> str:
+def _edge_fault(source: str | None, target: str | None, kind: object, nodes: CleanNodes, open_ends: bool) -> str:
     """Why the edge cannot be used, or "" (also when one end was skipped: that node was complained about already)."""
     for end in (source, target):
-        if end is None or (end not in nodes.nodes and end not in nodes.skipped):
+        if end is None or not (open_ends or end in nodes.nodes or end in nodes.skipped):
             return f"dangling edge: there is no node {end}"
     if source in nodes.skipped or target in nodes.skipped:
         return ""
@@ -189,11 +195,19 @@ def _edge_fault(source: str | None, target: str | None, kind: object, nodes: Cle
         known = EdgeKind(plain(kind))
     except ValueError:
         return f"unknown edge kind {plain(kind)[:40]!r}"
-    sources, targets = ENDPOINTS.get(known, (frozenset(NodeKind), frozenset(NodeKind)))
-    ends = nodes.nodes[str(source)]["kind"], nodes.nodes[str(target)]["kind"]
-    if ends[0] not in sources or ends[1] not in targets:
-        return f"{known} does not lead from a {ends[0]} to a {ends[1]}"
+    begin, end_ = (nodes.nodes[str(end)]["kind"] if str(end) in nodes.nodes else None for end in (source, target))
+    if not fits(known, begin, end_):
+        return f"{known} does not lead from a {begin or 'node'} to a {end_ or 'node'}"
     return ""
+
+
+_ANY = (frozenset(NodeKind), frozenset(NodeKind))
+
+
+def fits(kind: EdgeKind, source: NodeKind | None, target: NodeKind | None) -> bool:
+    """Whether an edge of `kind` may lead from one kind of node to the other; an unknown end (None) always fits."""
+    sources, targets = ENDPOINTS.get(kind, _ANY)
+    return (source is None or source in sources) and (target is None or target in targets)
 
 
 def _clean_attributes(where: str, raw: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:

@@ -39,6 +39,7 @@ class EdgeKind(StrEnum):
     ACCEPTED_BY = "accepted_by"
     REJECTED_BY = "rejected_by"
     INTERRUPTED_BY = "interrupted_by"
+    ANSWERED_BY = "answered_by"
     CORRECTS = "corrects"
     SUPERSEDES = "supersedes"
     INSTANCE_OF = "instance_of"
@@ -105,13 +106,15 @@ class Episode(Frozen):
     ts: int
     words: str = ""
     labels: tuple[Label, ...] = ()
+    node: str = Field(default="", description="the response's node in the graph that the episode was derived from")
 
 
 class Pair(Frozen):
     """One positive and one negative response to the same direction. A line of a pairs file, plus its provenance.
 
     `group` is the session: pairs of one group lie on one side of a split. `episodes` are (positive id, negative id),
-    empty for a pair that came from a pairs file.
+    empty for a pair that came from a pairs file. `matched` is "similarity" where the positive answered another
+    direction of the same session, which is much like the prompt.
     """
 
     behaviour: str = Field(min_length=1)
@@ -121,6 +124,7 @@ class Pair(Frozen):
     group: str = Field(min_length=1)
     weight: float = Field(default=1.0, gt=0, le=1)
     episodes: tuple[str, ...] = ()
+    matched: Literal["direction", "similarity"] = "direction"
 
     @field_validator("prompt")
     @classmethod

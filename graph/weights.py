@@ -1,29 +1,45 @@
 """How much an outcome says, and whether a pair may rest on it.
 
-The weights are proposals, to be fitted on labelled turns: an explicit marker weighs most, silence least. Of rejections
-with a typed reason about half are questions (41 of 88 counted), and a question is no "you should have listened": it
-weighs little and makes no pair.
+Weights of human turns, failure reports and questions were fitted on labelled turns (docs/human-turns.md); the others
+are judgement: an explicit marker weighs most, silence least. Of rejections with a typed reason about half are questions
+(41 of 88 counted), and a question is no "you should have listened": it weighs little and makes no pair.
 """
 
 import re
 from dataclasses import dataclass
 
-ACCEPTED = {"plan_approved": 0.9, "human_accept": 0.9, "human_turn": 0.6, "no_pushback": 0.1}
+ACCEPTED = {
+    "plan_approved": 0.9,
+    "human_accept": 0.9,
+    "recorded": 0.8,
+    "human_turn": 0.9,
+    "confirm_y": 0.6,
+    "confirm_all": 0.6,
+    "taken_up": 0.4,
+    "no_pushback": 0.1,
+}
 REJECTED = {
     "tool_rejected_with_reason": 1.0,
     "undo": 1.0,
     "rolled_back": 0.9,
     "edited": 0.9,
     "human_turn": 0.8,
+    "recorded": 0.8,
     "tool_rejected": 0.6,
+    "confirm_n": 0.6,
+    "confirm_skip": 0.6,
+    "confirm_never": 0.6,
+    "ignored": 0.6,
+    "interrupt": 0.4,
+    "interrupt_tool": 0.4,
     "interrupted": 0.4,
     "failure_report": 0.3,
 }
 UNKNOWN_SIGNAL = 0.5
-QUESTION = 0.2
+QUESTION = 0.3
 
 _NEVER_PAIRED = {"no_pushback", "failure_report"}
-_PAIRED_WHEN_CORRECTED = {"tool_rejected", "interrupted"}
+_PAIRED_WHEN_CORRECTED = {"tool_rejected", "ignored", "interrupt", "interrupt_tool", "interrupted"}
 
 _COURTESY = re.compile(
     r"[\s.!,;]*\b(?:please|thanks|thank you|cheers|just (?:asking|curious|wondering))[\s.!:;)(-]*$", re.IGNORECASE

@@ -1,24 +1,36 @@
 """Memory formats, one module each, behind one protocol (`graph.sources.base.MemorySource`)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from importlib import import_module
 from types import MappingProxyType
+from typing import cast
 
 from graph.errors import GraphError
 from graph.sources.base import DEFAULT_MAX_BYTES, MemorySource
-from graph.sources.graphml import GraphMLSource
-from graph.sources.node_link import NodeLinkSource
 
-_KINDS: Mapping[str, Callable[[int], MemorySource]] = {"node-link": NodeLinkSource, "graphml": GraphMLSource}
-
-SOURCES: Mapping[str, MemorySource] = MappingProxyType({kind: make(DEFAULT_MAX_BYTES) for kind, make in _KINDS.items()})
+KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "claude-code": "claude_code:ClaudeCodeSource",
+        "codex": "codex:CodexSource",
+        "aider": "aider:AiderSource",
+        "events": "events:EventsSource",
+        "node-link": "node_link:NodeLinkSource",
+        "graphml": "graphml:GraphMLSource",
+        "mcp-memory": "mcp_memory:McpMemorySource",
+        "basic-memory": "basic_memory:BasicMemorySource",
+        "langgraph": "langgraph:LangGraphSource",
+    }
+)
+"""What a person calls each format, and where it is read; a module is imported when it is asked for."""
 
 
 def get_source(kind: str, max_bytes: int = DEFAULT_MAX_BYTES) -> MemorySource:
-    """The source of a kind, which refuses files larger than `max_bytes`.
+    """The source of a kind, which refuses whole files larger than `max_bytes`.
 
     Raises:
         GraphError: No such kind; the message lists those there are.
     """
-    if kind not in _KINDS:
-        raise GraphError(f"{kind[:40]}: unknown kind of source; known are {', '.join(sorted(_KINDS))}")
-    return _KINDS[kind](max_bytes)
+    if kind not in KINDS:
+        raise GraphError(f"{kind[:40]}: unknown kind of source; known are {', '.join(sorted(KINDS))}")
+    module, _, name = KINDS[kind].partition(":")
+    return cast("MemorySource", getattr(import_module(f"graph.sources.{module}"), name)(max_bytes))

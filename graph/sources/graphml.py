@@ -4,15 +4,15 @@ Read with expat alone, in one pass. A document type is refused: it could define 
 """
 
 import xml.parsers.expat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from graph.errors import TornFileError
 from graph.records import Problem, Records
-from graph.sources.base import DEFAULT_MAX_BYTES, Cursor, Reading
-from graph.sources.whole_files import NotThisFormatError, read_whole
+from graph.sources.base import DEFAULT_MAX_BYTES, Batch, Cursor
+from graph.sources.whole_files import NotThisFormatError, WholeFormat
 
 _WHOLE = {"int", "integer", "long"}
 _FRACTION = {"float", "double", "real"}
@@ -25,13 +25,13 @@ class GraphMLSource:
     max_bytes: int = DEFAULT_MAX_BYTES
     kind: str = "graphml"
 
-    def read(self, path: Path, cursor: Cursor | None) -> Reading:
-        """The memory in `path`, a file or a folder of *.graphml, unless it is what `cursor` saw.
+    def read(self, path: Path, seen: Mapping[str, Cursor]) -> Iterator[Batch]:
+        """The memory in `path`, a file or a folder of *.graphml, unless it is what `seen` saw.
 
         Raises:
-            GraphError: See `read_whole`.
+            GraphError: See `WholeFormat.read`.
         """
-        return read_whole(path, cursor, ".graphml", parse_graphml, self.max_bytes)
+        return WholeFormat(self.kind, ".graphml", parse_graphml).read(path, seen, self.max_bytes)
 
 
 def parse_graphml(data: bytes, path: Path) -> Records:

@@ -4,6 +4,7 @@ networkx 3.6 writes "edges", older versions wrote "links"; both are read. A file
 """
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import orjson
 
 from graph.errors import TornFileError
 from graph.records import Problem, Records
-from graph.sources.base import DEFAULT_MAX_BYTES, Cursor, Reading
-from graph.sources.whole_files import NotThisFormatError, read_whole
+from graph.sources.base import DEFAULT_MAX_BYTES, Batch, Cursor
+from graph.sources.whole_files import NotThisFormatError, WholeFormat
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -25,13 +26,13 @@ class NodeLinkSource:
     max_bytes: int = DEFAULT_MAX_BYTES
     kind: str = "node-link"
 
-    def read(self, path: Path, cursor: Cursor | None) -> Reading:
-        """The memory in `path`, a file or a folder of *.json, unless it is what `cursor` saw.
+    def read(self, path: Path, seen: Mapping[str, Cursor]) -> Iterator[Batch]:
+        """The memory in `path`, a file or a folder of *.json, unless it is what `seen` saw.
 
         Raises:
-            GraphError: See `read_whole`.
+            GraphError: See `WholeFormat.read`.
         """
-        return read_whole(path, cursor, ".json", parse_node_link, self.max_bytes)
+        return WholeFormat(self.kind, ".json", parse_node_link).read(path, seen, self.max_bytes)
 
 
 def parse_node_link(data: bytes, path: Path) -> Records:

@@ -1,6 +1,9 @@
 """Small memories, written by hand, from which the tests of this folder start."""
 
 import json
+from types import SimpleNamespace
+
+from graph.memory import MemoryGraph
 
 FIRST_MS = 1_772_438_400_000  # 2026-03-02T08:00:00Z
 
@@ -55,3 +58,14 @@ def node_link(nodes, edges, key="edges", **more):
 def write(path, nodes, edges, key="edges", **more):
     path.write_text(json.dumps(node_link(nodes, edges, key, **more)))
     return path
+
+
+def look(source, path, cursor=None):
+    """One read of a source whose only unit is itself, as a graph."""
+    found = SimpleNamespace(changed=False, graph=None, cursor=cursor, problems=())
+    for batch in source.read(path, {} if cursor is None else {"": cursor}):
+        found.cursor = batch.cursor
+        if batch.whole:
+            found.changed, found.graph = True, MemoryGraph.from_records(batch.nodes, batch.edges)
+            found.problems = (*batch.problems, *found.graph.problems)
+    return found

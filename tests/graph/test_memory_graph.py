@@ -21,7 +21,7 @@ def graph_of(*exchanges, **more):
 def test_an_exchange_becomes_two_episodes_with_what_the_memory_knows():
     bad, good = graph_of(exchange(0)).episodes("node-link")
     assert (bad.outcome, bad.signal, bad.weight, bad.pairable) == (Outcome.CORRECTED, "human_turn", 0.8, True)
-    assert (good.outcome, good.weight, good.words) == (Outcome.ACCEPTED, 0.6, "good")
+    assert (good.outcome, good.weight, good.words) == (Outcome.ACCEPTED, 0.9, "good")
     assert bad.session == good.session == "s-1"
     assert bad.direction_id == good.direction_id == "d-0"
     assert (bad.ts, good.ts) == (FIRST_MS + 2000, FIRST_MS + 5000)
@@ -66,7 +66,7 @@ def test_a_weight_that_is_none_counts_as_one_and_is_told(weight):
     nodes, edges = memory(exchange(0))
     broken = [{**e, "weight": weight} if e["kind"] == "accepted_by" else e for e in edges]
     graph = MemoryGraph.from_records(nodes, broken)
-    assert graph.episodes("x")[1].weight == 0.6
+    assert graph.episodes("x")[1].weight == 0.9
     assert "weight" in graph.problems[0].what
 
 
@@ -114,7 +114,7 @@ def test_an_outcome_of_a_proposal_is_an_outcome_of_its_response():
     ("signal", "words", "corrected", "weight", "pairable"),
     [
         ("tool_rejected_with_reason", "Use the old one.", True, 1.0, True),
-        ("tool_rejected_with_reason", "Why the old one?", True, 0.2, False),
+        ("tool_rejected_with_reason", "Why the old one?", True, 0.3, False),
         ("tool_rejected", "", True, 0.6, True),
         ("tool_rejected", "", False, 0.6, False),
         ("undo", "", False, 1.0, True),
@@ -175,7 +175,7 @@ def test_a_wordless_rejection_followed_by_a_question_is_a_question():
     nodes, edges = memory(exchange(0, words=""))
     nodes = [{**n, "text": "What does it do?"} if n["id"] == "c-0" else n for n in nodes]
     bad = MemoryGraph.from_records(nodes, edges).episodes("x")[0]
-    assert (bad.weight, bad.pairable, bad.words) == (0.2, False, "What does it do?")
+    assert (bad.weight, bad.pairable, bad.words) == (0.3, False, "What does it do?")
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ import networkx as nx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from memories import exchange, memory, node, node_link, write
+from memories import exchange, look, memory, node, node_link, write
 
 from graph.errors import GraphError, SourceMissingError, TornFileError
 from graph.memory import MemoryGraph
 from graph.outcomes import mine_outcomes
-from graph.sources import SOURCES, get_source
+from graph.sources import KINDS, get_source
 from graph.sources import node_link as node_link_module
 from graph.sources.graphml import parse_graphml
 from graph.sources.node_link import parse_node_link
@@ -45,8 +45,8 @@ def responses(reading):
 
 
 def test_edges_and_links_are_the_same(tmp_path, example):
-    one = NODE_LINK.read(write(tmp_path / "m.json", *example, key="edges"), None).graph.episodes("x")
-    other = NODE_LINK.read(write(tmp_path / "m.json", *example, key="links"), None).graph.episodes("x")
+    one = look(NODE_LINK, write(tmp_path / "m.json", *example, key="edges")).graph.episodes("x")
+    other = look(NODE_LINK, write(tmp_path / "m.json", *example, key="links")).graph.episodes("x")
     assert one == other
     assert len(one) == 4
 
@@ -56,7 +56,7 @@ def test_what_networkx_writes_is_read(tmp_path, example, key):
     graph = plain_graph(*example)
     path = tmp_path / "m.json"
     path.write_text(json.dumps(nx.node_link_data(graph, edges=key)))
-    reading = NODE_LINK.read(path, None)
+    reading = look(NODE_LINK, path)
     assert [e.id for e in reading.graph.episodes("x")] == [
         e.id for e in MemoryGraph.from_records(*example).episodes("x")
     ]
@@ -69,7 +69,7 @@ def test_graphml_round_trip_has_the_same_episodes(tmp_path, example):
     graph.add_node("p", kind="pattern", text='says "<&>"\n', name="x", positive_cues=json.dumps(["^yes"]))
     path = tmp_path / "m.graphml"
     nx.write_graphml(graph, path)
-    reading = GRAPHML.read(path, None)
+    reading = look(GRAPHML, path)
     assert [e.model_copy(update={"source_ref": ""}) for e in reading.graph.episodes("graphml")] == [
         e.model_copy(update={"source_ref": ""})
         for e in MemoryGraph.from_records(example[0], halved).episodes("graphml")
@@ -92,22 +92,22 @@ def test_graphml_defaults_types_and_hyperedges():
 
 
 def test_an_unchanged_file_is_not_parsed(file, monkeypatch):
-    first = NODE_LINK.read(file, None)
+    first = look(NODE_LINK, file)
 
     def never(*_):
         raise AssertionError("parsed")
 
     monkeypatch.setattr(node_link_module, "parse_node_link", never)
-    again = NODE_LINK.read(file, first.cursor)
+    again = look(NODE_LINK, file, first.cursor)
     assert (again.changed, again.graph, again.cursor) == (False, None, first.cursor)
     os.utime(file, ns=(1, 1))  # another time, the same content: the hash decides
-    assert not NODE_LINK.read(file, first.cursor).changed
+    assert not look(NODE_LINK, file, first.cursor).changed
     with pytest.raises(AssertionError):
-        NODE_LINK.read(file, None)
+        look(NODE_LINK, file)
 
 
 def test_the_cursor_is_plain_json(file):
-    cursor = NODE_LINK.read(file, None).cursor
+    cursor = look(NODE_LINK, file).cursor
     assert json.loads(json.dumps(cursor)) == cursor
     assert {"size", "mtime_ns", "sha256"} <= cursor.keys()
 
@@ -116,11 +116,11 @@ def test_the_cursor_is_plain_json(file):
 def test_a_change_is_seen_though_the_time_of_the_file_is_the_same(file, accepted):
     """Of another size, and of the same size with its time put back, as copying tools do."""
     stamp = file.stat().st_mtime_ns
-    first = NODE_LINK.read(file, None)
+    first = look(NODE_LINK, file)
     write(file, *memory(exchange(0, accepted=accepted), exchange(1)))
     os.utime(file, ns=(stamp, stamp))
     assert file.stat().st_mtime_ns == stamp
-    second = NODE_LINK.read(file, first.cursor)
+    second = look(NODE_LINK, file, first.cursor)
     assert second.changed
     assert accepted in responses(second)
 
@@ -129,7 +129,7 @@ def test_a_torn_file_names_line_and_column(tmp_path, example):
     path = tmp_path / "m.json"
     path.write_text(json.dumps(node_link(*example), indent=1)[:-40])
     with pytest.raises(TornFileError, match=r"m\.json:\d\d\d:\d+: not JSON .*rename") as caught:
-        NODE_LINK.read(path, None)
+        look(NODE_LINK, path)
     assert caught.value.exit_code == 65
     assert "\n" not in str(caught.value)
 
@@ -150,7 +150,7 @@ def test_a_torn_file_names_line_and_column(tmp_path, example):
 def test_what_is_no_memory_is_said_so(tmp_path, content, said):
     (tmp_path / "m.json").write_bytes(content)
     with pytest.raises(GraphError, match=said):
-        NODE_LINK.read(tmp_path / "m.json", None)
+        look(NODE_LINK, tmp_path / "m.json")
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_what_is_no_memory_is_said_so(tmp_path, content, said):
 def test_what_is_no_graphml_is_said_so(tmp_path, content, said):
     (tmp_path / "m.graphml").write_bytes(content)
     with pytest.raises(GraphError, match=said):
-        GRAPHML.read(tmp_path / "m.graphml", None)
+        look(GRAPHML, tmp_path / "m.graphml")
 
 
 def test_nan_and_lone_surrogates_cost_only_themselves(tmp_path, example):
@@ -175,7 +175,7 @@ def test_nan_and_lone_surrogates_cost_only_themselves(tmp_path, example):
         tmp_path / "m.json", [*nodes, node("n", "note", "\ud83d odd")], [{**e, "weight": float("nan")} for e in edges]
     )
     assert "NaN" in path.read_text()
-    reading = NODE_LINK.read(path, None)
+    reading = look(NODE_LINK, path)
     assert len(responses(reading)) == 4
     assert reading.graph.node("n")["text"] == "\ufffd odd"
     assert "values are NaN" in reading.problems[0].what
@@ -183,7 +183,7 @@ def test_nan_and_lone_surrogates_cost_only_themselves(tmp_path, example):
 
 def test_a_byte_order_mark_is_no_matter(file):
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
-    assert len(responses(NODE_LINK.read(file, None))) == 4
+    assert len(responses(look(NODE_LINK, file))) == 4
 
 
 def test_a_huge_file_is_refused_before_it_is_read(tmp_path):
@@ -191,28 +191,28 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path):
     with path.open("wb") as sparse:
         sparse.truncate(200 * 2**20)
     with pytest.raises(GraphError, match=r"209,715,200 bytes, more than max_bytes = 67,108,864; .*sources\.max_bytes"):
-        NODE_LINK.read(path, None)
+        look(NODE_LINK, path)
     with pytest.raises(GraphError, match="209,715,200 bytes"):
-        NODE_LINK.read(tmp_path, None)
+        look(NODE_LINK, tmp_path)
 
 
 def test_many_files_that_are_huge_together_are_refused_too(tmp_path):
     sizes = [write(tmp_path / f"{n}.json", *memory(exchange(n))).stat().st_size for n in range(3)]
-    assert get_source("node-link", max_bytes=sum(sizes)).read(tmp_path, None).changed
+    assert look(get_source("node-link", max_bytes=sum(sizes)), tmp_path).changed
     with pytest.raises(GraphError, match=f"{sum(sizes):,} bytes, more than max_bytes"):
-        get_source("node-link", max_bytes=sum(sizes) - 1).read(tmp_path, None)
+        look(get_source("node-link", max_bytes=sum(sizes) - 1), tmp_path)
 
 
 def test_the_largest_size_can_be_set(file):
     size = file.stat().st_size
-    assert get_source("node-link", max_bytes=size).read(file, None).changed
+    assert look(get_source("node-link", max_bytes=size), file).changed
     with pytest.raises(GraphError, match=f"max_bytes = {size - 1:,}"):
-        get_source("node-link", max_bytes=size - 1).read(file, None)
+        look(get_source("node-link", max_bytes=size - 1), file)
 
 
 def test_what_is_not_there_is_66(tmp_path):
     with pytest.raises(SourceMissingError) as caught:
-        NODE_LINK.read(tmp_path / "none.json", None)
+        look(NODE_LINK, tmp_path / "none.json")
     assert caught.value.exit_code == 66
 
 
@@ -224,20 +224,20 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path, example):
     (folder / "link.json").symlink_to(outside)
     for named in (folder / "link.json", folder):
         with pytest.raises(GraphError, match=r"link\.json: a symbolic link out of"):
-            NODE_LINK.read(named, None)
+            look(NODE_LINK, named)
 
 
 def test_a_link_within_the_folder_is_read(file):
     (file.parent / "latest.json").symlink_to(file.name)
-    assert len(responses(NODE_LINK.read(file.parent / "latest.json", None))) == 4
+    assert len(responses(look(NODE_LINK, file.parent / "latest.json"))) == 4
 
 
 def test_links_in_a_circle_lead_nowhere(file):
     (file.parent / "a.json").symlink_to("b.json")
     (file.parent / "b.json").symlink_to("a.json")
-    assert len(responses(NODE_LINK.read(file.parent, None))) == 4
+    assert len(responses(look(NODE_LINK, file.parent))) == 4
     with pytest.raises(SourceMissingError):
-        NODE_LINK.read(file.parent / "a.json", None)
+        look(NODE_LINK, file.parent / "a.json")
 
 
 def test_a_file_that_cannot_be_opened_is_said_so(file, monkeypatch):
@@ -246,13 +246,13 @@ def test_a_file_that_cannot_be_opened_is_said_so(file, monkeypatch):
 
     monkeypatch.setattr(os, "open", refused)
     with pytest.raises(GraphError, match=r"memory\.json: cannot be read \(Permission denied\)"):
-        NODE_LINK.read(file, None)
+        look(NODE_LINK, file)
 
 
 def test_a_named_pipe_is_refused_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.json")
     with pytest.raises(GraphError, match="not a regular file"):
-        NODE_LINK.read(tmp_path / "pipe.json", None)
+        look(NODE_LINK, tmp_path / "pipe.json")
 
 
 def test_a_file_that_changes_while_it_is_read_is_read_again(file):
@@ -273,7 +273,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(file):
 def test_reading_leaves_the_file_as_it_was(file):
     file.chmod(0o400)
     before = (file.read_bytes(), file.stat().st_mtime_ns, set(file.parent.iterdir()))
-    NODE_LINK.read(file, None)
+    look(NODE_LINK, file)
     assert (file.read_bytes(), file.stat().st_mtime_ns, set(file.parent.iterdir())) == before
 
 
@@ -282,7 +282,7 @@ def test_a_folder_is_all_its_files_and_each_has_ids_of_its_own(tmp_path):
     write(tmp_path / "b.json", *memory(exchange(0, accepted="Right, b.")))
     (tmp_path / "notes.txt").write_text("not read")
     (tmp_path / ".half.json").write_text("{")
-    reading = NODE_LINK.read(tmp_path, None)
+    reading = look(NODE_LINK, tmp_path)
     assert sorted(responses(reading)) == ["I'd suggest plain HTTP instead.", "Right, a.", "Right, b."]
     assert reading.problems == ()
     refs = {e.source_ref for e in reading.graph.episodes("node-link")}
@@ -294,50 +294,49 @@ def test_an_edge_may_lead_into_another_file_of_the_folder(tmp_path):
     pattern = [node("pat", "pattern", name="listening")]
     mark = [{"source": "r-0a", "target": "pat", "kind": "instance_of", "pole": "negative"}]
     write(tmp_path / "patterns.json", pattern, mark)
-    bad = NODE_LINK.read(tmp_path, None).graph.episodes("x")[0]
+    bad = look(NODE_LINK, tmp_path).graph.episodes("x")[0]
     assert [(label.behaviour, label.pole) for label in bad.labels] == [("listening", "negative")]
 
 
 def test_episodes_of_a_folder_stay_the_same_when_a_clashing_file_comes(tmp_path):
     write(tmp_path / "a.json", *memory(exchange(0, accepted="Right, a.")))
-    before = {e.id for e in NODE_LINK.read(tmp_path, None).graph.episodes("x")}
+    before = {e.id for e in look(NODE_LINK, tmp_path).graph.episodes("x")}
     write(tmp_path / "b.json", *memory(exchange(0, accepted="Right, b.")))
-    assert before < {e.id for e in NODE_LINK.read(tmp_path, None).graph.episodes("x")}
+    assert before < {e.id for e in look(NODE_LINK, tmp_path).graph.episodes("x")}
 
 
 def test_a_folder_changes_when_a_file_comes_goes_or_changes(tmp_path, example):
     write(tmp_path / "a.json", *example)
-    first = NODE_LINK.read(tmp_path, None)
-    assert not NODE_LINK.read(tmp_path, first.cursor).changed
+    first = look(NODE_LINK, tmp_path)
+    assert not look(NODE_LINK, tmp_path, first.cursor).changed
     os.utime(tmp_path / "a.json", ns=(5, 5))
-    assert not NODE_LINK.read(tmp_path, first.cursor).changed
+    assert not look(NODE_LINK, tmp_path, first.cursor).changed
     write(tmp_path / "b.json", *memory(exchange(7)))
-    second = NODE_LINK.read(tmp_path, first.cursor)
+    second = look(NODE_LINK, tmp_path, first.cursor)
     assert (second.changed, len(responses(second))) == (True, 6)
     (tmp_path / "b.json").unlink()
-    assert len(responses(NODE_LINK.read(tmp_path, second.cursor))) == 4
+    assert len(responses(look(NODE_LINK, tmp_path, second.cursor))) == 4
 
 
 def test_a_torn_file_stops_its_folder_and_another_format_does_not(tmp_path, example):
     write(tmp_path / "a.json", *example)
     (tmp_path / "package.json").write_text('{"name": "x"}')
-    reading = NODE_LINK.read(tmp_path, None)
+    reading = look(NODE_LINK, tmp_path)
     assert len(responses(reading)) == 4
     assert "package.json" in reading.problems[0].where
     (tmp_path / "torn.json").write_text('{"nodes": [')
     with pytest.raises(TornFileError, match=r"torn\.json:1:12"):
-        NODE_LINK.read(tmp_path, reading.cursor)
+        look(NODE_LINK, tmp_path, reading.cursor)
 
 
 def test_an_empty_folder_is_an_empty_memory(tmp_path):
-    reading = NODE_LINK.read(tmp_path, None)
+    reading = look(NODE_LINK, tmp_path)
     assert (len(reading.graph), len(reading.problems)) == (0, 1)
 
 
 def test_kinds():
-    assert set(SOURCES) == {"node-link", "graphml"}
-    assert all(SOURCES[kind].kind == kind for kind in SOURCES)
-    with pytest.raises(GraphError, match="known are graphml, node-link"):
+    assert all(get_source(kind).kind == kind for kind in KINDS)
+    with pytest.raises(GraphError, match=r"known are aider, basic-memory, claude-code, .*, node-link"):
         get_source("carrier-pigeon")
 
 
