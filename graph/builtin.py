@@ -1,8 +1,9 @@
-"""The built-in behaviours as cues in general English: how one takes a direction, turns it, looks first, or acts.
+"""Built-in behaviours as cues in general English: how one takes a direction, turns it, looks first, or acts.
 
 A cue says only how a response sounds; a label also needs the outcome that belongs to it (`graph.patterns.classify`).
 """
 
+from graph.modes import MODE_AWARENESS
 from graph.schema import Behaviour
 
 
@@ -115,4 +116,4 @@ NOT_RUSHING = Behaviour(
     ),
 )
 
-BUILTIN: tuple[Behaviour, ...] = (LISTENING, NOT_RUSHING)
+BUILTIN: tuple[Behaviour, ...] = (LISTENING, NOT_RUSHING, MODE_AWARENESS)

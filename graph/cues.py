@@ -1,4 +1,8 @@
-"""Cues: regular expressions over a response, written by people and by agents, so each is checked before it is used."""
+"""Cues: regular expressions over a response, written by people and by agents, so each is checked before it is used.
+
+`^I'd suggest` must be found in the response. Of `explain|why ==> ^I've changed` the second half must be found in the
+response and the first in the direction that it answers.
+"""
 
 import re
 from collections.abc import Sequence
@@ -7,6 +11,7 @@ from functools import lru_cache
 import orjson
 
 MAX_CUE = 4000
+WHEN_ASKED = " ==> "
 READ_CHARACTERS = 4000
 """How far into a response cues look: a stance is taken at its start, and no text may cost more than this."""
 
@@ -37,12 +42,19 @@ def _repeats_a_repeat(cue: str) -> bool:
     return False
 
 
+def _halves(cue: str) -> tuple[str, str]:
+    """What must be found in the direction ("" finds itself in all), and in the response."""
+    asked, arrow, said = cue.partition(WHEN_ASKED)
+    return (asked, said) if arrow else ("", cue)
+
+
 def cue_fault(cue: str) -> str:
     """Why `cue` cannot be used, or "". A repeat within a repeat can take hours on one line, so it is refused."""
     if len(cue) > MAX_CUE:
         return f"cue of {len(cue)} characters; at most {MAX_CUE}"
     try:
-        _compiled(cue)
+        for half in _halves(cue):
+            _compiled(half)
     except (re.error, RecursionError, OverflowError) as error:
         return f"cue {cue[:60]!r} is not a regular expression ({error})"
     return f"cue {cue[:60]!r} repeats a repeat, which may never end" if _repeats_a_repeat(cue) else ""
@@ -53,7 +65,14 @@ def _compiled(cue: str) -> re.Pattern[str]:
     return re.compile(cue, re.IGNORECASE)
 
 
-def matches(cues: Sequence[str], text: str) -> bool:
-    """Whether any cue is found in the first `READ_CHARACTERS` of `text`; ’ counts as '."""
-    read = text[:READ_CHARACTERS].replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").strip()
-    return any(_compiled(cue).search(read) for cue in cues)
+def matches(cues: Sequence[str], text: str, asked: str = "") -> bool:
+    """Whether any cue is found in the first `READ_CHARACTERS` of `text` and of the direction `asked`; ’ counts as '."""
+    read, direction = _read(text), _read(asked)
+    return any(
+        _compiled(said).search(read) and (not when or _compiled(when).search(direction))
+        for when, said in map(_halves, cues)
+    )
+
+
+def _read(text: str) -> str:
+    return text[:READ_CHARACTERS].replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").strip()

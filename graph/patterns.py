@@ -5,7 +5,8 @@
     positive only  accepted                positive
     anything else                          none: a rejected "sure" is evidence of something else
 
-A cue alone is weak (0.78 precision on labelled turns); cue and outcome together are what a pair rests on.
+A cue alone is weak (0.78 precision on labelled turns); cue and outcome together are what a pair rests on. Cues look at
+the stance of a response (`graph.stance`): what page three of it says is content.
 """
 
 import hashlib
@@ -19,7 +20,8 @@ from graph.builtin import BUILTIN
 from graph.cues import cue_fault, cues_of, matches
 from graph.errors import GraphError
 from graph.records import plain
-from graph.schema import Behaviour, Episode, Label, NodeKind, Outcome
+from graph.schema import Behaviour, Episode, Label, NodeKind, Outcome, Pole
+from graph.stance import stance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +29,12 @@ if TYPE_CHECKING:
     from graph.memory import MemoryGraph
 
 __all__ = ["BUILTIN", "behaviour_name", "behaviours_in", "classify"]
+
+_POLE_OF: "Mapping[Outcome, Pole]" = {
+    Outcome.ACCEPTED: "positive",
+    Outcome.REJECTED: "negative",
+    Outcome.CORRECTED: "negative",
+}
 
 
 def behaviour_name(value: object) -> str | None:
@@ -45,13 +53,16 @@ def classify(episode: Episode, behaviour: Behaviour) -> Label | None:
         if label.behaviour == behaviour.name and label.method == "marker":
             return label
     _check(behaviour)
-    positive = matches(behaviour.positive_cues, episode.response)
-    negative = matches(behaviour.negative_cues, episode.response)
-    if negative and not positive and episode.outcome in {Outcome.REJECTED, Outcome.CORRECTED}:
-        return Label(behaviour=behaviour.name, pole="negative", method="rule", method_version=behaviour.version)
-    if positive and not negative and episode.outcome is Outcome.ACCEPTED:
-        return Label(behaviour=behaviour.name, pole="positive", method="rule", method_version=behaviour.version)
-    return None
+    pole = _POLE_OF.get(episode.outcome)
+    if pole is None:
+        return None
+    said = stance(episode.response)
+    shown, other = behaviour.positive_cues, behaviour.negative_cues
+    if pole == "negative":
+        shown, other = other, shown
+    if not matches(shown, said, episode.direction) or matches(other, said, episode.direction):
+        return None
+    return Label(behaviour=behaviour.name, pole=pole, method="rule", method_version=behaviour.version)
 
 
 @lru_cache(maxsize=256)
