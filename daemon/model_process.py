@@ -18,7 +18,7 @@ import orjson
 from pydantic import BaseModel
 
 from daemon.errors import ReflexdError
-from daemon.protocol import ExtractRequest, Progress, TrainProgress, TrainRequest, VerifyRequest
+from daemon.protocol import ChooseRequest, ExtractRequest, Progress, TrainProgress, TrainRequest, VerifyRequest
 
 Emit = Callable[[str, BaseModel], None]
 
@@ -41,6 +41,13 @@ class _Models:
 
     def drop(self) -> None:
         self._key, self._loaded = None, None
+
+
+def _choose(body: dict[str, Any], emit: Emit, models: _Models) -> BaseModel:
+    from daemon.steering.choose import run_choose
+
+    request = ChooseRequest.model_validate(body)
+    return run_choose(models.get(request.model, request.threads), request, lambda p: emit("progress", p))
 
 
 def _extract(body: dict[str, Any], emit: Emit, models: _Models) -> BaseModel:
@@ -70,6 +77,7 @@ def _train(body: dict[str, Any], emit: Emit, models: _Models) -> BaseModel:
 
 
 OPERATIONS: dict[str, Callable[[dict[str, Any], Emit, _Models], BaseModel]] = {
+    "choose": _choose,
     "extract": _extract,
     "verify": _verify,
     "train": _train,

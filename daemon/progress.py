@@ -10,7 +10,6 @@ from typing import Any
 from daemon.child import OnProgress, ignore_progress
 from daemon.protocol import Progress
 
-
 _AGAIN_AFTER_S = 3600.0
 
 

@@ -1,6 +1,6 @@
 """What the resident and the model process say to each other: one JSON object a line, frozen models, no torch.
 
-    resident ──▶ {"op": "extract" | "verify" | "train", "request": {...}}
+    resident ──▶ {"op": "choose" | "extract" | "verify" | "train", "request": {...}}
     resident ◀── {"progress": {...}} *  then  {"report": {...}} | {"error": {...}}
 
 The model process never opens the store: it reads files that the request names and writes into the folder it names.
@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from graph.schema import Frozen, Pair
+from graph.schema import ChatMessage, Frozen, Pair
 
 Aggregator = Literal["mean_difference", "pca", "logistic"]
 OptimizerName = Literal["apollo", "apollo-mini", "adamw"]
@@ -35,6 +35,26 @@ class Progress(Frozen):
     done: int
     total: int
     note: str = ""
+
+
+# ---------------------------------------------------------------- choose
+
+
+class ChooseRequest(Frozen):
+    """Which of `choices` the model would reply to each of `prompts`."""
+
+    model: Path
+    prompts: tuple[tuple[ChatMessage, ...], ...]
+    choices: tuple[str, ...]
+    threads: int = 0
+
+
+class ChooseReport(Frozen):
+    """For each prompt, mean log P of each choice as the whole reply, nats a token."""
+
+    logprobs: tuple[tuple[float, ...], ...]
+    model_digest: str
+    seconds: float
 
 
 # ---------------------------------------------------------------- extract

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 
 import structlog
@@ -17,19 +18,21 @@ from daemon import notify
 from daemon.child import ModelProcess
 from daemon.commands.opened import opened_store, work_lock
 from daemon.errors import ConfigError
+from daemon.hints import Hints
 from daemon.home import Home
 from daemon.logs import configure_logs
-from daemon.pipeline import Context, rescue
+from daemon.pipeline import Context, housekeep, rescue
 from daemon.pipeline.once import bring_manifests_in_line, run_stage
 from daemon.progress import Remarks
 from daemon.scheduler import Scheduler, Tick
 from daemon.settings import Settings, load_settings
 from store.clock import SystemClock
 from store.engine import Store
+from store.reader import open_reader
 from store.ticks import tick_failed, tick_ok
 
 LOOKING = ("watch", "mine")
-WORKING = ("extract", "verify", "promote", "train")
+WORKING = ("judge", "extract", "verify", "promote", "train")
 _STOP_WITHIN_S = 60.0
 
 
@@ -71,6 +74,8 @@ class Service:
             try:
                 for name in stages:
                     run_stage(context, name)
+                if stages == WORKING:
+                    housekeep(context)
             except KeyboardInterrupt:
                 if not self.stop.is_set():
                     raise
@@ -101,6 +106,12 @@ class Service:
             Tick("work", self.work, schedule.work_s, deadline_s=600),
         ]
 
+    def watched_paths(self) -> list[Path]:
+        """Where the memories are."""
+        with open_reader(self.home.database) as reader:
+            rows = reader.rows("SELECT path FROM source WHERE removed_at IS NULL ORDER BY id")
+        return [Path(str(row["path"])) for row in rows]
+
     def apply_reload(self) -> None:
         """Read the configuration again; a bad one changes nothing."""
         self.reload.clear()
@@ -129,9 +140,13 @@ def serve_forever(home: Home) -> int:
         )
         service.scheduler = scheduler
         scheduler.start()
+        hints = Hints(service.watched_paths, lambda: scheduler.wake("look"))
+        if settings.schedule.inotify:
+            hints.start()
         notify.send("READY=1\nSTATUS=looking")
         _wait(service, scheduler)
         notify.send("STOPPING=1")
+        hints.stop()
         clean = scheduler.stop(_STOP_WITHIN_S)
     if not clean:  # a tick hangs; what it had not committed is done again at the next start
         service.log.error("a tick did not end in time", within_s=_STOP_WITHIN_S)

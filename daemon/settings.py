@@ -3,6 +3,7 @@
 A nested key is written with two underscores in the environment: REFLEXD_TRAINING__APPROVAL=auto.
 """
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from daemon.errors import ConfigError
 from daemon.home import read_toml
 from daemon.protocol import Aggregator, TrainSettings, VerifySettings
-from graph.schema import Frozen
+from graph.limits import MiningLimits
+from graph.patterns import BUILTIN
+from graph.schema import Behaviour, Frozen
 
 _ELSEWHERE = {"REFLEXD_CONFIG", "REFLEXD_VENV", "REFLEXD_TEST_MODEL"}  # read by daemon.home, the scripts, the tests
 
@@ -22,6 +25,14 @@ class SourceSettings(Frozen):
     """How memory sources are read."""
 
     max_bytes: int = Field(default=64 * 2**20, gt=0, description="a source file larger than this is refused")
+
+
+class JudgingSettings(Frozen):
+    """Who says how a human turn took the response before it."""
+
+    by: Literal["rules", "model"] = Field(
+        default="rules", description="`model`: the agent's own model checks each candidate that the rules find"
+    )
 
 
 class ExtractionSettings(Frozen):
@@ -66,6 +77,7 @@ class ScheduleSettings(Frozen):
 
     watch_s: float = Field(default=30, gt=0)
     work_s: float = Field(default=60, gt=0)
+    inotify: bool = Field(default=True, description="look at once when a watched file changes, where the system tells")
 
 
 class ProcessSettings(Frozen):
@@ -94,6 +106,8 @@ class Settings(BaseSettings):
     state_dir: str = "state"
     model: str = "smollm2"
     sources: SourceSettings = SourceSettings()
+    judging: JudgingSettings = JudgingSettings()
+    mining: MiningLimits = MiningLimits()
     extraction: ExtractionSettings = ExtractionSettings()
     verification: VerifySettings = VerifySettings()
     promotion: PromotionSettings = PromotionSettings()
@@ -102,6 +116,18 @@ class Settings(BaseSettings):
     schedule: ScheduleSettings = ScheduleSettings()
     process: ProcessSettings = ProcessSettings()
     behaviours: dict[str, BehaviourSettings] = {}
+
+    def known_behaviours(self) -> list[Behaviour]:
+        """Built-in behaviours, then one's own (which may redefine or switch off a built-in one)."""
+        known = {behaviour.name: behaviour for behaviour in BUILTIN}
+        for name, own in self.behaviours.items():
+            if not own.enabled:
+                known.pop(name, None)
+                continue
+            cues = "\n".join((*own.positive_cues, "", *own.negative_cues))
+            version = hashlib.sha256(cues.encode()).hexdigest()[:8]  # other cues, another version
+            known[name] = Behaviour(name=name, version=version, **own.model_dump(exclude={"enabled"}))
+        return list(known.values())
 
     @classmethod
     def settings_customise_sources(

@@ -9,9 +9,10 @@ from pydantic import BaseModel
 
 from daemon.cli import COMMANDS, cli
 from daemon.settings import Settings
+from graph.sources import KINDS
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 EVERYTHING = "\n".join(page.read_text() for page in PAGES)
 
 
@@ -35,6 +36,13 @@ def test_every_command_helps_and_is_documented(name, command):
 def test_every_option_says_what_it_is(name, command):
     silent = [p.name for p in command.params if isinstance(p, click.Option) and not p.help and not p.show_default]
     assert silent == []
+
+
+def test_every_kind_of_source_is_documented():
+    help_text = cli.get_command(click.Context(cli), "source").commands["add"].help
+    for kind in KINDS:
+        assert re.search(rf"\b{kind}\b", help_text)
+        assert f"`{kind}`" in (ROOT / "docs" / "memory.md").read_text()
 
 
 def keys(model, prefix=""):

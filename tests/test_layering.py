@@ -61,10 +61,13 @@ def test_torch_is_imported_on_the_model_side_only():
 
 
 def test_sql_that_only_sqlite_knows_stays_in_the_store():
-    """Outside `store`, no connection is opened and no pragma is set; doctor's two checks are the exception."""
-    outside = [path for path in modules("graph", "daemon") if path.name != "doctor.py"]
+    """Outside `store`, no connection is opened and no pragma is set. Exceptions: doctor's two checks, and LangGraph's
+    memories, which are SQLite files of somebody else's.
+    """
+    outside = [path for path in modules("graph", "daemon") if path.name not in {"doctor.py", "langgraph.py"}]
     assert [path.name for path in outside if "PRAGMA" in path.read_text()] == []
-    assert offenders(modules("graph", "daemon"), "sqlite3", "pysqlite3") == []
+    others = [path for path in modules("graph", "daemon") if path != ROOT / "graph" / "sources" / "langgraph.py"]
+    assert offenders(others, "sqlite3", "pysqlite3") == []
 
 
 def test_there_is_one_clock():
@@ -101,7 +104,7 @@ def test_the_resident_process_never_loads_torch(module):
     assert loaded_by(f"import {module}").isdisjoint({"torch", "transformers", "accelerate"})
 
 
-@pytest.mark.parametrize("command", ["look", "status", "output", "opened"])
+@pytest.mark.parametrize("command", ["look", "behaviours", "pair", "record", "status", "output", "opened"])
 def test_read_commands_load_neither_torch_nor_sqlalchemy(command):
     loaded = loaded_by(f"import daemon.commands.{command}, store.reader")
     assert loaded.isdisjoint({"torch", "sqlalchemy", "networkx", "numpy", "pydantic"})

@@ -79,11 +79,20 @@ def _sources(home: Home) -> Iterator[Check]:
     from store.reader import open_reader
 
     with open_reader(home.database) as reader:
-        rows = reader.rows("SELECT kind, path, last_error FROM source WHERE removed_at IS NULL")
+        rows = reader.rows("SELECT id, kind, path, error, units, problems FROM sources")
+        drift = reader.rows(
+            "SELECT source, type, sum(n) AS n FROM unknown_records GROUP BY source, type ORDER BY n DESC"
+        )
     if not rows:
         yield Check("sources", "warn", "nothing is watched; `reflexd source add KIND PATH`")
     for row in rows:
-        yield Check("source", "fail" if row["last_error"] else "ok", str(row["last_error"] or row["path"]))
+        named = f"{row['kind']} {row['path']}"
+        told = f"{named}: {row['units']} files, {row['problems']} problems in what was read last"
+        yield Check("source", "fail" if row["error"] else "ok", str(row["error"] or told))
+        unknown = [each for each in drift if each["source"] == named]
+        if unknown:
+            most = ", ".join(f"{each['type']} ({each['n']})" for each in unknown[:5])
+            yield Check("format", "warn", f"{named}: record types that this version does not know: {most}; left out")
 
 
 def _model(home: Home) -> Iterator[Check]:

@@ -3,18 +3,8 @@
 import click
 
 from daemon.commands.opened import reading
-from daemon.commands.output import json_option, print_fields, print_json, print_rows
+from daemon.commands.output import in_a_line, json_option, print_fields, print_json, print_rows
 from daemon.errors import UsageError
-
-
-@click.command()
-@json_option
-@click.pass_context
-def behaviours(ctx: click.Context, as_json: bool) -> None:
-    """List behaviours: evidence, newest vector, effect, what is served, what lives in the weights."""
-    with reading(ctx) as reader:
-        rows = reader.rows("SELECT * FROM behaviours")
-    print_rows(rows, as_json, empty="no behaviours yet; `reflexd source add` and `reflexd once` find them")
 
 
 @click.command()
@@ -29,7 +19,15 @@ def pairs(ctx: click.Context, behaviour: str, split: str | None, as_json: bool) 
         rows = reader.rows(
             "SELECT * FROM pairs WHERE behaviour = ? AND (? IS NULL OR split = ?)", (behaviour, split, split)
         )
-    print_rows(rows, as_json, empty=f"{behaviour}: no pairs yet; `reflexd once --until mine` looks for them")
+    if as_json or not rows:
+        print_rows(rows, as_json, empty=f"{behaviour}: no pairs yet; `reflexd once --until mine` looks for them")
+        return
+    for row in rows:
+        pinned = ", pinned" if row["pinned"] else ""
+        click.echo(f"{row['pair']}  {row['split']}, weight {row['weight']:.2f}{pinned}, session {row['session']}")
+        for title, key in (("asked", "direction"), ("accepted", "positive"), ("rejected", "negative")):
+            click.echo(f"  {title:<9} {in_a_line(row[key])}")
+    click.echo(f"\n{len(rows)} pairs; `reflexd pair show ID` has one whole, with where both sides come from")
 
 
 def _known(rows: list[dict[str, object]], name: str) -> None:

@@ -25,7 +25,11 @@ EXISTING = click.Path(path_type=Path)
 @click.argument("path", type=EXISTING)
 @json_option
 def mine(kind: str, path: Path, as_json: bool) -> None:
-    """Show the outcomes in PATH, one source of KIND, without a store."""
+    """Show the outcomes in PATH, one source of KIND, without a store.
+
+    KIND is one of those that `reflexd source add --help` lists. Each outcome has its place, its polarity (accepted,
+    rejected, corrected or neutral), the signal that says so, its weight, and whether a pair may rest on it.
+    """
     from graph.outcomes import mine_outcomes
 
     rows = [outcome.model_dump(mode="json") for outcome in mine_outcomes(kind, path)]

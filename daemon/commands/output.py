@@ -38,6 +38,12 @@ def print_fields(fields: Row, as_json: bool) -> None:
         click.echo(f"{name:<{width}}  {_text(value)}")
 
 
+def in_a_line(value: object, characters: int = 100) -> str:
+    """A text that may be long, as one short line."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= characters else f"{text[: characters - 1]}…"
+
+
 def _console() -> Any:
     import shutil
     import sys

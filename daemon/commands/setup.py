@@ -175,7 +175,11 @@ def source() -> None:
 @click.argument("path", type=click.Path(path_type=Path))
 @click.pass_context
 def source_add(ctx: click.Context, kind: str, path: Path) -> None:
-    """Watch PATH, a memory of KIND (node-link, graphml)."""
+    """Watch PATH, a memory of KIND.
+
+    KIND is claude-code, codex, aider, events, node-link, graphml, mcp-memory, basic-memory or langgraph; docs/memory.md
+    says what each of them is. PATH is a file or a folder.
+    """
     from graph.sources import get_source
     from store.sources import add_source
 

@@ -1,7 +1,7 @@
 """The stages, each a plain function of a context: claim one unit from the store, do it, commit.
 
-    watch ─▶ mine ─▶ extract ─▶ verify ─▶ promote ─▶ train ─▶ retire
-     cursor   pairs    version    numbers    job       checkpoint + gates
+    watch ─▶ judge ─▶ mine ─▶ extract ─▶ verify ─▶ promote ─▶ train ─▶ retire
+     cursor   (model)  pairs    version    numbers    job       checkpoint + gates
 
 Every stage may be killed at any instruction and run again: what it finds in the store is all it knows. `retire` is no
 code of its own: the database retires a vector in the transaction that records its training.
@@ -9,6 +9,8 @@ code of its own: the database retires a vector in the transaction that records i
 
 from daemon.pipeline.context import Context
 from daemon.pipeline.extract import extract
+from daemon.pipeline.housekeep import housekeep
+from daemon.pipeline.judge import judge
 from daemon.pipeline.mine import mine
 from daemon.pipeline.promote import promote
 from daemon.pipeline.publish import publish
@@ -18,6 +20,7 @@ from daemon.pipeline.watch import watch
 
 STAGES = {
     "watch": watch,
+    "judge": judge,
     "mine": mine,
     "extract": extract,
     "verify": verify,
@@ -25,4 +28,17 @@ STAGES = {
     "train": train,
 }
 
-__all__ = ["STAGES", "Context", "extract", "mine", "promote", "publish", "rescue", "train", "verify", "watch"]
+__all__ = [
+    "STAGES",
+    "Context",
+    "extract",
+    "housekeep",
+    "judge",
+    "mine",
+    "promote",
+    "publish",
+    "rescue",
+    "train",
+    "verify",
+    "watch",
+]

@@ -1,6 +1,5 @@
 """What every stage is given: settings, folders, the store, the clock, the model process, and somebody to tell."""
 
-import hashlib
 import os
 import socket
 from collections.abc import Callable
@@ -13,7 +12,6 @@ from daemon.child import ModelProcess, OnProgress, Report, ignore_progress
 from daemon.errors import UnavailableError
 from daemon.home import Home
 from daemon.settings import Settings
-from graph.patterns import BUILTIN
 from graph.schema import Behaviour
 from store.clock import Clock
 from store.engine import Store
@@ -78,12 +76,4 @@ class Context:
 
     def behaviours(self) -> list[Behaviour]:
         """Built-in behaviours, then those of the configuration (which may redefine or switch off a built-in one)."""
-        known = {behaviour.name: behaviour for behaviour in BUILTIN}
-        for name, own in self.settings.behaviours.items():
-            if not own.enabled:
-                known.pop(name, None)
-                continue
-            cues = "\n".join((*own.positive_cues, "", *own.negative_cues))
-            version = hashlib.sha256(cues.encode()).hexdigest()[:8]  # other cues, another version
-            known[name] = Behaviour(name=name, version=version, **own.model_dump(exclude={"enabled"}))
-        return list(known.values())
+        return self.settings.known_behaviours()

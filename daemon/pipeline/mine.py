@@ -1,21 +1,23 @@
 """mine: label live episodes, pair them within a direction, and give each session its side of the split."""
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import cast
 
 import orjson
+from sqlalchemy import Connection
 
 from daemon.pipeline.context import Context
-from daemon.pipeline.watch import behaviour_row
-from graph.mining import assign_splits, mine_pairs
+from daemon.pipeline.intake import behaviour_row
+from daemon.settings import Settings
+from graph.mining import MiningLimits, MiningReport, assign_splits
+from graph.mining import mine as mine_pairs_and_report
 from graph.patterns import classify
 from graph.schema import Behaviour, Episode, Label, Pair, Split
 from store.evidence import (
     BehaviourRow,
-    EpisodeRow,
     LabelRow,
     PairRow,
+    decided_pairs,
     list_behaviours,
     live_episodes,
     live_labels,
@@ -29,55 +31,85 @@ from store.evidence import (
 
 def mine(ctx: Context) -> bool:
     """Bring labels, splits and pairs of every behaviour up to date. True if any pair came or went."""
-    configured = ctx.behaviours()
     with ctx.store.write() as conn:
-        save_behaviours(conn, [behaviour_row(b, _origin(ctx, b)) for b in configured], ctx.now())
-        names = {b.name for b in configured}
-        own = [_behaviour(row) for row in list_behaviours(conn) if row.origin == "graph" and row.name not in names]
-        episodes = _episodes(live_episodes(conn), live_labels(conn))
-        mined = {b.name: _mine_one(episodes, b) for b in [*configured, *own]}
-        save_labels(conn, [row for labelled, _ in mined.values() for row in labelled])
+        save_behaviours(conn, [behaviour_row(b, _origin(ctx.settings, b)) for b in ctx.behaviours()], ctx.now())
+        episodes = stored_episodes(conn)
+        known = known_behaviours(conn, ctx.settings)
+        mined = {b.name: _mine_one(conn, episodes, b, ctx.settings.mining) for b in known}
         sides = cast("dict[str, Split]", splits(conn))
-        for _, pairs in mined.values():  # one after the other, so that each behaviour gets its own shares
+        for pairs, _ in mined.values():  # one after the other, so that each behaviour gets its own shares
             sides = assign_splits(_groups(pairs, episodes), sides)
         save_splits(conn, sides, ctx.now())
         changes = {
             name: replace_pairs(conn, name, [pair_row(pair, sides[pair.group]) for pair in pairs], ctx.now())
-            for name, (_, pairs) in mined.items()
+            for name, (pairs, _) in mined.items()
         }
     for name, change in changes.items():
         if change.added or change.gone:
-            ctx.say(f"{name}: {change.added} new pairs, {change.gone} gone, {change.kept} kept")
+            left = _left_out(mined[name][1])
+            ctx.say(f"{name}: {change.added} new pairs, {change.gone} gone, {change.kept} kept{left}")
     return any(change.added or change.gone for change in changes.values())
 
 
-def _origin(ctx: Context, behaviour: Behaviour) -> str:
-    return "config" if behaviour.name in ctx.settings.behaviours else "builtin"
+_WHY_NOT = {
+    "no_counterpart": "without a counterpart",
+    "incomparable": "incomparable",
+    "duplicate": "duplicates",
+    "capped_session": "over the session's share",
+    "capped_source": "over the source's share",
+    "capped_day": "over the day's share",
+}
+
+
+def _left_out(report: MiningReport) -> str:
+    told = [f"{n} {words}" for name, words in _WHY_NOT.items() if (n := getattr(report, name))]
+    return f"; left out: {', '.join(told)}" if told else ""
+
+
+def _origin(settings: Settings, behaviour: Behaviour) -> str:
+    return "config" if behaviour.name in settings.behaviours else "builtin"
+
+
+def known_behaviours(conn: Connection, settings: Settings) -> list[Behaviour]:
+    """Built-in and configured behaviours, then those of the memory and those that a person adopted."""
+    configured = settings.known_behaviours()
+    names = {b.name for b in configured} | {name for name, own in settings.behaviours.items() if not own.enabled}
+    rows = [row for row in list_behaviours(conn) if row.origin in {"graph", "adopted"} and row.name not in names]
+    return [*configured, *(_behaviour(row) for row in rows)]
 
 
 def _behaviour(row: BehaviourRow) -> Behaviour:
     return Behaviour(**{name: getattr(row, name) for name in Behaviour.model_fields})
 
 
-def _episodes(rows: Sequence[EpisodeRow], labels: Sequence[LabelRow]) -> list[Episode]:
-    """Episodes with the labels that their own source gave them (rules are applied afresh)."""
+def stored_episodes(conn: Connection) -> list[Episode]:
+    """Live episodes with the labels that their own source gave them (rules are applied afresh)."""
     given: dict[str, list[Label]] = {}
-    for label in labels:
+    for label in live_labels(conn):
         if label.method == "marker":
             body = {name: getattr(label, name) for name in Label.model_fields}
             given.setdefault(label.episode_id, []).append(Label(**body))
-    fields = [name for name in Episode.model_fields if name != "labels"]
+    fields = [name for name in Episode.model_fields if name not in {"labels", "node"}]
     return [
-        Episode(**{name: getattr(row, name) for name in fields}, labels=tuple(given.get(row.id, ()))) for row in rows
+        Episode(**{name: getattr(row, name) for name in fields}, labels=tuple(given.get(row.id, ())))
+        for row in live_episodes(conn)
     ]
 
 
-def _mine_one(episodes: list[Episode], behaviour: Behaviour) -> tuple[list[LabelRow], list[Pair]]:
+def _mine_one(
+    conn: Connection, episodes: list[Episode], behaviour: Behaviour, limits: MiningLimits
+) -> tuple[list[Pair], MiningReport]:
     labelled = [(episode, classify(episode, behaviour)) for episode in episodes]
-    rows = [
-        LabelRow(episode_id=e.id, **label.model_dump()) for e, label in labelled if label and label.method != "marker"
-    ]
-    return rows, mine_pairs(episodes, behaviour)
+    save_labels(
+        conn,
+        [
+            LabelRow(episode_id=e.id, **label.model_dump())
+            for e, label in labelled
+            if label and label.method != "marker"
+        ],
+    )
+    decided = decided_pairs(conn, behaviour.name)
+    return mine_pairs_and_report(episodes, behaviour, limits, pinned=decided.pinned, dropped=decided.dropped)
 
 
 def _groups(pairs: list[Pair], episodes: list[Episode]) -> list[tuple[str, int]]:

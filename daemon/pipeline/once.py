@@ -1,6 +1,6 @@
 """Every stage once, in order, each until it finds nothing more to do. Needs no scheduler."""
 
-from daemon.pipeline import STAGES, Context, publish, rescue
+from daemon.pipeline import STAGES, Context, housekeep, publish, rescue
 
 _REPEATS = 1000  # more units than one run can hold; a stage that never says "nothing left" is a fault
 
@@ -11,6 +11,7 @@ def run_once(ctx: Context, until: str = "train") -> None:
     bring_manifests_in_line(ctx)
     for name in list(STAGES)[: list(STAGES).index(until) + 1]:
         run_stage(ctx, name)
+    housekeep(ctx)
 
 
 def run_stage(ctx: Context, name: str) -> None:

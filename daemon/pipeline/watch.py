@@ -1,63 +1,76 @@
-"""watch: read what changed in each memory source; the cursor commits with the rows it produced."""
+"""watch: read what changed in each memory source; a unit's cursor commits with the rows that it produced."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from daemon.pipeline.context import Context
+from daemon.pipeline.intake import take_in
+from daemon.pipeline.rejudge import rejudge
+from daemon.protocol import Progress
 from graph.errors import GraphError
-from graph.patterns import behaviours_in
-from graph.schema import Behaviour, Episode
 from graph.sources import get_source
-from store.evidence import BehaviourRow, Change, EpisodeRow, LabelRow, replace_episodes, save_behaviours, save_labels
-from store.sources import Source, list_sources, save_read
+from graph.sources.base import BATCH_NODES, Batch
+from store.evidence import Change
+from store.sources import Source, list_sources, save_read, unit_cursors
+
+_MAX_GROUP = 200
+"""Batches of one transaction, at most: small files share one, so that a first look is not a thousand fsyncs."""
 
 
 def watch(ctx: Context) -> bool:
-    """Read every source once. True if any of them had changed."""
+    """Read every source once, after a better judge has judged again. True if any episode came or went."""
+    judged = rejudge(ctx)
     with ctx.store.read() as conn:
         sources = list_sources(conn)
     changed = [_watch_one(ctx, source) for source in sources]  # each one, whatever came of the others
-    return any(changed)
+    return judged or any(changed)
 
 
 def _watch_one(ctx: Context, source: Source) -> bool:
     """One source; a source that cannot be read stops itself and keeps what it had."""
+    with ctx.store.read() as conn:
+        seen = unit_cursors(conn, source.id)
+    total = Change(0, 0, 0)
+    problems = batches = 0
+    error = None
     try:
-        reading = get_source(source.kind, max_bytes=ctx.settings.sources.max_bytes).read(
-            Path(source.path), source.cursor
-        )
-    except (GraphError, OSError) as error:
-        ctx.say(f"source {source.kind} {source.path}: {error}")
-        with ctx.store.write() as conn:
-            save_read(conn, source.id, source.cursor, ctx.now(), str(error))
-        return False
-    if not reading.changed or reading.graph is None:
-        if source.last_error is not None:  # it is readable again, and says what it said before
+        batch_source = get_source(source.kind, max_bytes=ctx.settings.sources.max_bytes)
+        for group in _grouped(batch_source.read(Path(source.path), seen)):
             with ctx.store.write() as conn:
-                save_read(conn, source.id, reading.cursor, ctx.now())
-        return False
-    episodes = reading.graph.episodes(source.kind)
-    with ctx.store.write() as conn:
-        change = replace_episodes(conn, source.id, [_episode_row(episode) for episode in episodes], ctx.now())
-        save_labels(conn, [row for episode in episodes for row in _label_rows(episode)])
-        save_behaviours(conn, [behaviour_row(b, "graph") for b in behaviours_in(reading.graph)], ctx.now())
-        save_read(conn, source.id, reading.cursor, ctx.now())
-    _tell(ctx, source, change, len(reading.problems))
-    return bool(change.added or change.gone)
+                for batch in group:
+                    change, faults = take_in(conn, source, batch, ctx.now())
+                    total = Change(*(a + b for a, b in zip(_counts(total), _counts(change), strict=True)))
+                    problems += len(faults)
+            batches += len(group)
+            ctx.on_progress(Progress(stage=f"reading {source.kind}", done=batches, total=0, note=group[-1].unit[-40:]))
+            ctx.beat()
+    except (GraphError, OSError) as failure:
+        error = str(failure)
+        ctx.say(f"source {source.kind} {source.path}: {error}")
+    if batches or error != source.last_error:
+        with ctx.store.write() as conn:
+            save_read(conn, source.id, ctx.now(), error)
+    if batches:
+        _tell(ctx, source, total, problems)
+    return bool(total.added or total.gone)
+
+
+def _counts(change: Change) -> tuple[int, int, int]:
+    return change.added, change.gone, change.kept
+
+
+def _grouped(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
+    """Batches that are committed together: about `BATCH_NODES` nodes."""
+    group: list[Batch] = []
+    for batch in batches:
+        group.append(batch)
+        if sum(len(each.nodes) for each in group) >= BATCH_NODES or len(group) >= _MAX_GROUP:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def _tell(ctx: Context, source: Source, change: Change, problems: int) -> None:
     skipped = f", {problems} problems skipped" if problems else ""
     ctx.say(f"{Path(source.path).name}: {change.added} new episodes, {change.gone} gone, {change.kept} kept{skipped}")
-
-
-def _episode_row(episode: Episode) -> EpisodeRow:
-    return EpisodeRow(**episode.model_dump(mode="json", exclude={"labels"}))
-
-
-def _label_rows(episode: Episode) -> list[LabelRow]:
-    return [LabelRow(episode_id=episode.id, **label.model_dump()) for label in episode.labels]
-
-
-def behaviour_row(behaviour: Behaviour, origin: str) -> BehaviourRow:
-    """The behaviour as the store keeps it."""
-    return BehaviourRow(**behaviour.model_dump(), origin=origin)

@@ -19,6 +19,9 @@ def test_one_run_takes_a_memory_to_trained_weights_and_a_second_changes_nothing(
         ("verified", "promoted"),
         ("promoted", "retired"),
     ]
+    training = place.folder / "state" / "training"
+    assert list(training.rglob("checkpoint")) == []
+    assert list(training.rglob("run.json"))
     again = place.json("once")
     assert again == summary
     assert place.sql("SELECT subject, what, was, now FROM history") == story

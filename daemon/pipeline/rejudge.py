@@ -1,0 +1,65 @@
+"""A better judge of human turns judges again what is known; what the earlier one said stays in the graph."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from daemon.pipeline.context import Context
+from daemon.pipeline.intake import HUBS, JUDGE_SCOPE, Rows, derive_episodes, judged_rows, memory_of
+from daemon.protocol import Progress
+from graph.schema import EdgeKind
+from graph.turns import TURNS_VERSION
+from store.evidence import classifier_version, save_classifier
+from store.graph import EdgeRow, edges_of_kind, neighbourhood, owners, save_graph
+from store.sources import list_sources
+
+CLASSIFIER = "human-turns"
+_PAGE = 1000
+_CONTEXT = 4  # turn → response → correction → proposal → response
+
+
+def rejudge(ctx: Context) -> bool:
+    """Judge every human turn again if this version's judge has not yet. True if any episode came or went.
+
+    One transaction a page. Killed on the way it begins anew, and what is judged already is not written again.
+    """
+    with ctx.store.read() as conn:
+        before = classifier_version(conn, CLASSIFIER)
+    if before == TURNS_VERSION:
+        return False
+    changed, done = False, 0
+    after = None
+    while True:
+        with ctx.store.write() as conn:
+            page = edges_of_kind(conn, EdgeKind.FOLLOWS, after, _PAGE)
+            if not page:
+                save_classifier(conn, CLASSIFIER, TURNS_VERSION, ctx.now())
+                break
+            changed |= _judge_page(conn, page, ctx.now())
+        after = page[-1].key
+        done += len(page)
+        ctx.on_progress(Progress(stage="judging again", done=done, total=0))
+        ctx.beat()
+    if before is not None:
+        ctx.say(f"human turns: judged again by {TURNS_VERSION}, {done} looked at; {before} judged them before")
+    return changed
+
+
+def _judge_page(conn: Connection, page: Sequence[EdgeRow], now: int) -> bool:
+    """Judge the turns of a page, and bring the episodes of what they follow up to date."""
+    turns = {edge.src for edge in page}
+    nodes, edges = neighbourhood(conn, turns | {edge.dst for edge in page}, _CONTEXT, HUBS)
+    judged = judged_rows(memory_of(Rows(tuple(nodes), tuple(edges))), turns)
+    told = owners(conn, turns)
+    changed = False
+    for source in list_sources(conn, removed=True):
+        units = {unit for owner, unit in told.values() if owner == source.id}
+        touched: set[str] = set()
+        for unit in sorted(units):
+            own = {turn for turn in turns if told.get(turn) == (source.id, unit)}
+            rows = judged.of(own)
+            touched |= save_graph(conn, source.id, unit, JUDGE_SCOPE, rows.nodes, rows.edges, now)
+        if touched:
+            change = derive_episodes(conn, source, touched, now)
+            changed |= bool(change.added or change.gone)
+    return changed
