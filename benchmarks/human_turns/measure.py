@@ -1,7 +1,10 @@
 """Precision and recall of `graph.turns` on labelled turns: `python benchmarks/human_turns/measure.py TRANSCRIPTS`.
 
-Each turn is judged with weights that never saw its session. Intervals are 95 %, from 2,000 draws of whole sessions with
-a fixed seed. No text of a transcript is shown. What these numbers are worth, and which of them is clean: the README.
+Each turn is judged with weights that never saw its session. Or, for turns that nothing was fitted on, with the weights
+as they are: `python benchmarks/human_turns/measure.py --turns TURNS --labels LABELS`, both JSON lines.
+
+Intervals are 95 %, from 2,000 draws of whole sessions with a fixed seed. No text of a transcript is shown. What these
+numbers are worth, and which of them is clean: the README.
 """
 
 import argparse
@@ -11,9 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import orjson
 from fit_weights import CLASSES, Example, held_out, labelled, written
 
 from graph.schema import Outcome
+from graph.turn_features import features
 from graph.turns import Weights, check_candidate, fitted, probabilities, verdict_of
 
 Judged = list[tuple[Example, str, float]]
@@ -31,6 +36,30 @@ _REGEX_YES = re.compile(
     r"|let's|commit|push|implement|option \d|\d\b)",
     re.IGNORECASE,
 )
+
+
+def turns_with_labels(turns: Path, labels: Path) -> list[Example]:
+    """The turns of a file, each with its label; a session is what stands before the last "#" of a key.
+
+    `turns` has {"key", "words", "before"} a line, `labels` {"key", "label", "class"}. A key that only one of the files
+    has ends the program.
+    """
+    told = {row["key"]: row for row in map(orjson.loads, turns.read_bytes().splitlines())}
+    named = {row["key"]: row for row in map(orjson.loads, labels.read_bytes().splitlines())}
+    if odd := told.keys() ^ named.keys():
+        raise SystemExit(f"{len(odd)} keys are in only one of {turns} and {labels}, such as {min(odd)}")
+    return [
+        Example(
+            features(turn["words"], turn["before"]),
+            CLASSES.index(named[key]["label"]),
+            key.rpartition("#")[0],
+            words=turn["words"],
+            before=turn["before"],
+            kind=named[key]["class"],
+            uuid=key,
+        )
+        for key, turn in told.items()
+    ]
 
 
 def by_regex(example: Example) -> tuple[str, float]:
@@ -123,13 +152,28 @@ def _calibration(judged: Judged) -> None:
             )
 
 
-def main() -> None:
-    """Measure both parts, and all of it."""
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="the folder of Claude Code transcripts that labels.jsonl speaks of")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", help="the folder of Claude Code transcripts that labels.jsonl speaks of"
+    )
+    parser.add_argument("--turns", type=Path, help="turns that nothing was fitted on, instead of a folder")
+    parser.add_argument("--labels", type=Path, help="the labels of --turns")
     parser.add_argument("--errors", action="store_true", help="show the uuids of the turns that are judged wrongly")
     parser.add_argument("--without-written", action="store_true", help="train without written.jsonl")
     arguments = parser.parse_args()
+    if bool(arguments.folder) == bool(arguments.turns) or bool(arguments.turns) != bool(arguments.labels):
+        parser.error("give either a folder, or --turns with --labels")
+    return arguments
+
+
+def main() -> None:
+    """Measure both parts, and all of it; or a file of turns."""
+    arguments = _arguments()
+    if arguments.turns:
+        unseen = turns_with_labels(arguments.turns, arguments.labels)
+        report("turns", [(example, fitted()) for example in unseen], arguments.errors)
+        return
     made = [] if arguments.without_written else written()
     pairs = [(e, replace(w, temperature=fitted().temperature)) for e, w in held_out(labelled(arguments.folder), made)]
     for split in ("fit", "unseen"):

@@ -50,11 +50,21 @@ class Rows:
         )
 
 
-def take_in(conn: Connection, source: Source, batch: Batch, now: int) -> tuple[Change, tuple[Problem, ...]]:
-    """Store a batch and what follows from it; how episodes changed, and what was left out."""
+def take_in(conn: Connection, source: Source, batches: Sequence[Batch], now: int) -> tuple[Change, tuple[Problem, ...]]:
+    """Store batches and what follows from them; how episodes changed, and what was left out."""
+    touched: set[str] = set()
+    problems: list[Problem] = []
+    for batch in batches:
+        ids, faults = _store(conn, source, batch, now)
+        touched |= ids
+        problems += faults
+    return derive_episodes(conn, source, touched, now), tuple(problems)
+
+
+def _store(conn: Connection, source: Source, batch: Batch, now: int) -> tuple[set[str], tuple[Problem, ...]]:
+    """Store one batch with its cursor; the ids that it touched, and what was left out."""
     if batch.cursor is None:
-        touched = forget_unit(conn, source.id, batch.unit, now, keep_evidence=not batch.whole)
-        problems: tuple[Problem, ...] = batch.problems
+        touched, problems = forget_unit(conn, source.id, batch.unit, now, not batch.whole), batch.problems
     else:
         told, problems = _told(batch)
         rows = _with_judgements(conn, told)
@@ -66,7 +76,7 @@ def take_in(conn: Connection, source: Source, batch: Batch, now: int) -> tuple[C
             touched |= {row.id for row in rows.nodes if row.kind == NodeKind.RESPONSE}
     last = f"{problems[-1].where}: {problems[-1].what}" if problems else None
     save_unit(conn, source.id, batch.unit, _json(batch.cursor), now, batch.unknown, len(problems), last)
-    return derive_episodes(conn, source, touched, now), problems
+    return touched, problems
 
 
 def _json(cursor: Mapping[str, Any] | None) -> dict[str, Any] | None:

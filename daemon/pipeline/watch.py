@@ -9,12 +9,13 @@ from daemon.pipeline.rejudge import rejudge
 from daemon.protocol import Progress
 from graph.errors import GraphError
 from graph.sources import get_source
-from graph.sources.base import BATCH_NODES, Batch
+from graph.sources.base import Batch
 from store.evidence import Change
 from store.sources import Source, list_sources, save_read, unit_cursors
 
+_GROUP_NODES = 1_000
 _MAX_GROUP = 200
-"""Batches of one transaction, at most: small files share one, so that a first look is not a thousand fsyncs."""
+"""About how many nodes and at most how many batches share a transaction: a first look is not a thousand fsyncs."""
 
 
 def watch(ctx: Context) -> bool:
@@ -37,10 +38,9 @@ def _watch_one(ctx: Context, source: Source) -> bool:
         batch_source = get_source(source.kind, max_bytes=ctx.settings.sources.max_bytes)
         for group in _grouped(batch_source.read(Path(source.path), seen)):
             with ctx.store.write() as conn:
-                for batch in group:
-                    change, faults = take_in(conn, source, batch, ctx.now())
-                    total = Change(*(a + b for a, b in zip(_counts(total), _counts(change), strict=True)))
-                    problems += len(faults)
+                change, faults = take_in(conn, source, group, ctx.now())
+            total = Change(*(a + b for a, b in zip(_counts(total), _counts(change), strict=True)))
+            problems += len(faults)
             batches += len(group)
             ctx.on_progress(Progress(stage=f"reading {source.kind}", done=batches, total=0, note=group[-1].unit[-40:]))
             ctx.beat()
@@ -60,11 +60,11 @@ def _counts(change: Change) -> tuple[int, int, int]:
 
 
 def _grouped(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
-    """Batches that are committed together: about `BATCH_NODES` nodes."""
+    """Batches that are committed together."""
     group: list[Batch] = []
     for batch in batches:
         group.append(batch)
-        if sum(len(each.nodes) for each in group) >= BATCH_NODES or len(group) >= _MAX_GROUP:
+        if sum(len(each.nodes) for each in group) >= _GROUP_NODES or len(group) >= _MAX_GROUP:
             yield group
             group = []
     if group:
