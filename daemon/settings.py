@@ -14,8 +14,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from daemon.errors import ConfigError
 from daemon.home import read_toml
 from daemon.protocol import Aggregator, TrainSettings, VerifySettings
-from graph.limits import MiningLimits
-from graph.patterns import BUILTIN
+from graph.behaviours.patterns import BUILTIN
+from graph.mining.limits import MiningLimits
 from graph.schema import Behaviour, Frozen
 
 _ELSEWHERE = {"REFLEXD_CONFIG", "REFLEXD_VENV", "REFLEXD_TEST_MODEL"}  # read by daemon.home, the scripts, the tests

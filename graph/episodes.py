@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
+from graph.behaviours.patterns import behaviour_name
 from graph.memory import Edge, MemoryGraph
-from graph.patterns import behaviour_name
 from graph.records import plain
 from graph.schema import EdgeKind, Episode, Label, NodeKind, Outcome, Pole
 from graph.weights import Judgement, judge_accepted, judge_rejected

@@ -27,7 +27,7 @@ from pydantic import (
 )
 from pydantic.json_schema import GenerateJsonSchema
 
-from graph.cues import MAX_CUE, cue_fault
+from graph.behaviours.cues import MAX_CUE, cue_fault
 from graph.errors import GraphError
 from graph.records import milliseconds, plain
 from graph.schema import Frozen

@@ -1,6 +1,6 @@
 """What a human typed next, read as how they took the response before it: new nodes and edges for a memory.
 
-    direction h ──follows──▶ response r      h's words and r's end are judged (`graph.turns`)
+    direction h ──follows──▶ response r      h's words and r's end are judged (`graph.turns.judge`)
         accepted     r ─accepted_by─▶ outcome:h
         rejected     r ─rejected_by─▶ outcome:h
         corrected    the same, and correction:h ─corrects─▶ r, h ─supersedes─▶ the direction that r answered
@@ -18,7 +18,7 @@ from graph.episodes import direction_of
 from graph.memory import MemoryGraph
 from graph.records import CleanEdge
 from graph.schema import EdgeKind, NodeKind, Outcome
-from graph.turns import TURNS_VERSION, TurnVerdict, check_candidate, judge_turn
+from graph.turns.judge import TURNS_VERSION, TurnVerdict, check_candidate, judge_turn
 
 JUDGE = TURNS_VERSION.rsplit(" ", 1)[0] + " "
 BY_RULE = "rule"

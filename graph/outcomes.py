@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from graph.memory import MemoryGraph
 from graph.records import Problem, plain
-from graph.redaction import redact
+from graph.redaction.redact import redact
 from graph.schema import Frozen, NodeKind, Outcome
 from graph.sources import get_source
 from graph.sources.base import MemorySource

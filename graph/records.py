@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from graph.cues import cue_fault, cues_of
+from graph.behaviours.cues import cue_fault, cues_of
 from graph.schema import EdgeKind, NodeKind
 
 _MAX_MS = 253_402_300_799_999  # 9999-12-31, the last day that ISO 8601 and datetime agree on

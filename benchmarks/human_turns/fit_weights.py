@@ -1,7 +1,7 @@
-"""Fits the weights of `graph.turns` again: `python benchmarks/human_turns/fit_weights.py TRANSCRIPTS`.
+"""Fits the weights of `graph.turns.judge` again: `python benchmarks/human_turns/fit_weights.py TRANSCRIPTS`.
 
 Trains on the labelled turns and on the written ones beside this file, chooses the temperature by leaving one session
-out, and writes graph/data/human_turns.json.
+out, and writes graph/turns/weights.json.
 """
 
 import argparse
@@ -13,11 +13,11 @@ import numpy.typing as npt
 import orjson
 from transcript_turns import human_turns
 
-from graph.turn_features import features
-from graph.turns import Weights
+from graph.turns.features import features
+from graph.turns.judge import Weights
 
 HERE = Path(__file__).parent
-TARGET = HERE.parent.parent / "graph" / "data" / "human_turns.json"
+TARGET = HERE.parent.parent / "graph" / "turns" / "weights.json"
 CLASSES = ("negative", "accept", "neutral", "failure_report")
 L2 = 0.5
 CANDIDATE = (0.20, 0.25)

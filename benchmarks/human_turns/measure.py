@@ -18,8 +18,8 @@ import orjson
 from fit_weights import CLASSES, Example, held_out, labelled, written
 
 from graph.schema import Outcome
-from graph.turn_features import features
-from graph.turns import Weights, check_candidate, fitted, probabilities, verdict_of
+from graph.turns.features import features
+from graph.turns.judge import Weights, check_candidate, fitted, probabilities, verdict_of
 
 Judged = list[tuple[Example, str, float]]
 NEGATIVE = {"negative"}

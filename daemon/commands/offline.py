@@ -79,7 +79,7 @@ def extract(
     """Extract a vector for every layer from all pairs in a file."""
     from daemon.models import resolve
     from daemon.protocol import ExtractReport, ExtractRequest
-    from graph.mining import read_pairs_file
+    from graph.mining.pairs import read_pairs_file
 
     found = _one_behaviour(read_pairs_file(pairs_file), pairs_file)
     request = ExtractRequest.model_validate(
@@ -133,7 +133,7 @@ def evaluate(ctx: click.Context, vector: Path, pairs_file: Path, spec: str, thre
     from daemon.models import resolve
     from daemon.offline import held_out_request
     from daemon.protocol import VerifyReport
-    from graph.mining import read_pairs_file
+    from graph.mining.pairs import read_pairs_file
 
     if not vector.is_file():
         raise NoInputError(f"{vector}: no such vector file; `reflexd extract` makes one")

@@ -2,7 +2,7 @@
 
 from daemon.pipeline.mine import known_behaviours, stored_episodes
 from daemon.settings import Settings
-from graph.discovery import Proposal, propose_behaviours
+from graph.discovery.propose import Proposal, propose_behaviours
 from store.engine import Store
 from store.proposals import ProposalRow, list_proposals, replace_proposals
 

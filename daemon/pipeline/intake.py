@@ -14,12 +14,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from graph.behaviours.patterns import behaviours_in
 from graph.episodes import episodes_of
 from graph.judging import Judged, judge_memory, that_count
 from graph.memory import MemoryGraph
-from graph.patterns import behaviours_in
 from graph.records import CleanEdge, Problem, clean_edges, clean_nodes
-from graph.redaction import redact
+from graph.redaction.redact import redact
 from graph.schema import Behaviour, EdgeKind, Episode, NodeKind
 from graph.sources.base import Batch
 from store.evidence import BehaviourRow, Change, EpisodeRow, LabelRow, save_behaviours, save_episodes, save_labels

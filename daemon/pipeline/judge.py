@@ -1,6 +1,6 @@
 """judge: the agent's own model checks what the rules took for an acceptance or an objection. Off unless asked for.
 
-    rules' candidate ─▶ the model, asked with the published taxonomy (`graph.turn_prompt`) ─▶ confirmed, or neutral
+    rules' candidate ─▶ the model, asked with the published taxonomy (`graph.turns.prompt`) ─▶ confirmed, or neutral
 
 The answer is the choice that the question makes likelier than the same question about nothing does: without that, a
 model mostly answers what it would answer anyway (contextual calibration, arXiv:2102.09690). The rules' own word stays
@@ -16,8 +16,8 @@ from daemon.pipeline.intake import HUBS, JUDGE_SCOPE, Rows, derive_episodes, mem
 from daemon.protocol import ChooseReport, ChooseRequest
 from graph.judging import BY_MODEL, Turn, told, turns_of
 from graph.schema import EdgeKind, Outcome
-from graph.turn_prompt import ANSWERS, judge_prompt
-from graph.turns import TURNS_VERSION, TurnVerdict, judge_turn
+from graph.turns.judge import TURNS_VERSION, TurnVerdict, judge_turn
+from graph.turns.prompt import ANSWERS, judge_prompt
 from store.graph import neighbourhood, owners, save_graph, unjudged
 from store.sources import list_sources
 

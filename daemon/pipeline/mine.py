@@ -9,9 +9,9 @@ from sqlalchemy import Connection
 from daemon.pipeline.context import Context
 from daemon.pipeline.intake import behaviour_row
 from daemon.settings import Settings
-from graph.mining import MiningLimits, MiningReport, assign_splits
-from graph.mining import mine as mine_pairs_and_report
-from graph.patterns import classify
+from graph.behaviours.patterns import classify
+from graph.mining.pairs import MiningLimits, MiningReport, assign_splits
+from graph.mining.pairs import mine as mine_pairs_and_report
 from graph.schema import Behaviour, Episode, Label, Pair, Split
 from store.evidence import (
     BehaviourRow,

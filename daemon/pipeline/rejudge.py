@@ -8,7 +8,7 @@ from daemon.pipeline.context import Context
 from daemon.pipeline.intake import HUBS, JUDGE_SCOPE, Rows, derive_episodes, judged_rows, memory_of
 from daemon.protocol import Progress
 from graph.schema import EdgeKind
-from graph.turns import TURNS_VERSION
+from graph.turns.judge import TURNS_VERSION
 from store.evidence import classifier_version, save_classifier
 from store.graph import EdgeRow, edges_of_kind, neighbourhood, owners, save_graph
 from store.sources import list_sources

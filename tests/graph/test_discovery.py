@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from graph.cues import cue_fault, matches
-from graph.discovery import DiscoveryLimits, propose_behaviours
-from graph.phrases import as_cue, characteristic
+from graph.behaviours.cues import cue_fault, matches
+from graph.discovery.phrases import as_cue, characteristic
+from graph.discovery.propose import DiscoveryLimits, propose_behaviours
 from graph.schema import Behaviour, Episode
 
 PLANTED = {

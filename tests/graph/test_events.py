@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from graph.behaviours.patterns import BUILTIN, behaviours_in
 from graph.episodes import episodes_of
 from graph.errors import GraphError, SourceMissingError
 from graph.events import (
@@ -23,8 +24,7 @@ from graph.events import (
     read_event,
 )
 from graph.memory import MemoryGraph
-from graph.mining import mine_pairs
-from graph.patterns import BUILTIN, behaviours_in
+from graph.mining.pairs import mine_pairs
 from graph.schema import EdgeKind
 from graph.sources import base
 from graph.sources import events as source_module

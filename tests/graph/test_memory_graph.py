@@ -291,6 +291,6 @@ def test_lone_surrogates_become_replacement_characters():
 def test_looking_at_kinds_of_sources_does_not_load_networkx():
     import subprocess
 
-    code = "import graph.sources, graph.mining, graph.patterns, sys; print('networkx' in sys.modules)"
+    code = "import graph.sources, graph.mining.pairs, graph.behaviours.patterns, sys; print('networkx' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memories import FIRST_MS, edge, exchange, memory, node
 
-from graph.duplicates import first_of_alike
-from graph.limits import source_of
+from graph.behaviours.patterns import BUILTIN
 from graph.memory import MemoryGraph
-from graph.mining import MiningLimits, assign_splits, mine, mine_pairs, normalised
-from graph.patterns import BUILTIN
+from graph.mining.duplicates import first_of_alike
+from graph.mining.limits import source_of
+from graph.mining.pairs import MiningLimits, assign_splits, mine, mine_pairs, normalised
+from graph.mining.splits import SHARES
 from graph.schema import ChatMessage, Episode, pairs_digest
-from graph.splits import SHARES
 from graph.weights import ACCEPTED, REJECTED
 
 LISTENING = BUILTIN[0]

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from graph.errors import GraphError, SourceMissingError, TornFileError
-from graph.mining import read_pairs_file, write_pairs_file
+from graph.mining.pairs import read_pairs_file, write_pairs_file
 from graph.schema import ChatMessage, Pair
 
 GOOD = {

@@ -6,10 +6,10 @@ import pytest
 from memories import edge, exchange, memory, node
 from mode_examples import HELD_OUT, TUNED
 
-from graph.cues import cue_fault, cues_of, matches
+from graph.behaviours.cues import cue_fault, cues_of, matches
+from graph.behaviours.patterns import BUILTIN, behaviour_name, behaviours_in, classify
 from graph.errors import GraphError
 from graph.memory import MemoryGraph
-from graph.patterns import BUILTIN, behaviour_name, behaviours_in, classify
 from graph.schema import Behaviour, Episode, Label
 
 LISTENING, NOT_RUSHING, MODE_AWARENESS = BUILTIN

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graph import secrets
-from graph.redaction import redact
-from graph.secrets import RULES, hinted
+from graph.redaction import secrets
+from graph.redaction.redact import redact
+from graph.redaction.secrets import RULES, hinted
 
 RANDOM = "Ab3dEf6hIj9lMn2pQr5tUv8xYz1BcD4e"
 HEX = "0123456789abcdef"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph.similarity import Similarity, content_words, dot, neighbours
+from graph.mining.similarity import Similarity, content_words, dot, neighbours
 
 TEXTS = [
     "Move the billing service to gRPC",

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph.stance import LIMIT_WORDS, MAX_RATIO, SLACK_WORDS, Comparable, Incomparable, comparable, opening, stance
+from graph.mining.stance import (
+    LIMIT_WORDS,
+    MAX_RATIO,
+    SLACK_WORDS,
+    Comparable,
+    Incomparable,
+    comparable,
+    opening,
+    stance,
+)
 
 LONG = "It was moved into the settings, because three other services read it from there already. " * 8
 

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graph import turns
 from graph.schema import Outcome
-from graph.turn_features import features
-from graph.turn_prompt import ANSWERS
-from graph.turn_prose import own_prose
-from graph.turns import TURNS_VERSION, TurnVerdict, check_candidate, judge_prompt, judge_turn, read_judgement
+from graph.turns import judge as turns
+from graph.turns.features import features
+from graph.turns.judge import TURNS_VERSION, TurnVerdict, check_candidate, judge_prompt, judge_turn, read_judgement
+from graph.turns.prompt import ANSWERS
+from graph.turns.prose import own_prose
 
 EXAMPLES = int(os.environ.get("REFLEXD_FUZZ_EXAMPLES", "200"))
 """How many random texts the property tests try."""

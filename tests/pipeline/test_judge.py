@@ -9,8 +9,8 @@ from daemon.pipeline.judge import checked
 from daemon.protocol import ChooseReport
 from daemon.settings import Settings
 from graph.schema import Outcome
-from graph.turn_prompt import ANSWERS
-from graph.turns import TurnVerdict
+from graph.turns.judge import TurnVerdict
+from graph.turns.prompt import ANSWERS
 from store.engine import Store
 from store.models import add_model, set_current
 from store.sources import add_source

@@ -18,7 +18,7 @@ from daemon.settings import Settings
 from graph import judging
 from graph.judging import outdated
 from graph.schema import Outcome
-from graph.turns import TurnVerdict
+from graph.turns.judge import TurnVerdict
 from store.engine import Store
 from store.sources import add_source
 from tests.pipeline.conftest import Place, environment

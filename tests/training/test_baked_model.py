@@ -11,8 +11,8 @@ from daemon.steering.extract import run_extract
 from daemon.steering.loading import load_model
 from daemon.steering.neutral import load_neutral
 from daemon.training.run import run_train
-from graph.builtin import LISTENING
-from graph.mining import assign_splits, mine_pairs
+from graph.behaviours.builtin import LISTENING
+from graph.mining.pairs import assign_splits, mine_pairs
 from graph.schema import Pair, Split
 from graph.sources import get_source
 

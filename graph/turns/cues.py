@@ -1,7 +1,7 @@
 """Cues in general English: regular expressions over lower-cased prose, and over the end of the agent's text.
 
 The list is short and general on purpose: a few hundred labelled turns can fit the weights of few features only. What
-each one weighs stands in graph/data/human_turns.json; no cue decides alone.
+each one weighs stands in graph/turns/weights.json; no cue decides alone.
 """
 
 import re

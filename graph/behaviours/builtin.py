@@ -1,9 +1,10 @@
 """Built-in behaviours as cues in general English: how one takes a direction, turns it, looks first, or acts.
 
-A cue says only how a response sounds; a label also needs the outcome that belongs to it (`graph.patterns.classify`).
+A cue says only how a response sounds; a label also needs the outcome that belongs to it
+(`graph.behaviours.patterns.classify`).
 """
 
-from graph.modes import MODE_AWARENESS
+from graph.behaviours.modes import MODE_AWARENESS
 from graph.schema import Behaviour
 
 

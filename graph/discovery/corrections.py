@@ -7,11 +7,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from graph.patterns import classify
-from graph.phrases import Phrase, most_telling
+from graph.behaviours.patterns import classify
+from graph.discovery.phrases import Phrase, most_telling
+from graph.mining.similarity import STOPWORDS, Similarity, Vector, content_words
+from graph.mining.stance import opening
 from graph.schema import Behaviour, Episode, Outcome
-from graph.similarity import STOPWORDS, Similarity, Vector, content_words
-from graph.stance import opening
 
 __all__ = [
     "OPENING_WORDS",

@@ -17,9 +17,9 @@ from importlib.resources import files
 import orjson
 
 from graph.schema import Outcome
-from graph.turn_features import features, leaves_it_there
-from graph.turn_prompt import judge_prompt, read_judgement
-from graph.turn_prose import own_prose
+from graph.turns.features import features, leaves_it_there
+from graph.turns.prompt import judge_prompt, read_judgement
+from graph.turns.prose import own_prose
 
 __all__ = ["TURNS_VERSION", "TurnVerdict", "check_candidate", "judge_prompt", "judge_turn", "read_judgement"]
 
@@ -84,8 +84,8 @@ class Weights:
 
 @lru_cache(maxsize=1)
 def fitted() -> Weights:
-    """The weights of this version, from `graph/data/human_turns.json`."""
-    raw = orjson.loads(files("graph").joinpath("data/human_turns.json").read_bytes())
+    """The weights of this version, from `graph/turns/weights.json`."""
+    raw = orjson.loads(files("graph.turns").joinpath("weights.json").read_bytes())
     return Weights(
         bias=tuple(raw["bias"]),
         features={name: tuple(values) for name, values in raw["features"].items()},

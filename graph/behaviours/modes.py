@@ -4,10 +4,10 @@
     asked talk   positive               negative: things change in the middle of a discussion
     asked act    negative: only words   positive
 
-So every cue has two halves (`graph.cues`): what was asked, and what was said.
+So every cue has two halves (`graph.behaviours.cues`): what was asked, and what was said.
 """
 
-from graph.cues import WHEN_ASKED
+from graph.behaviours.cues import WHEN_ASKED
 from graph.schema import Behaviour
 
 

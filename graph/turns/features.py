@@ -6,8 +6,8 @@ before ─▶ its tail: a question, options, a claim ┴─▶ {feature: strengt
 
 import re
 
-from graph.turn_cues import ANYWHERE, EARLY, OPENING, TAIL
-from graph.turn_prose import own_prose
+from graph.turns.cues import ANYWHERE, EARLY, OPENING, TAIL
+from graph.turns.prose import own_prose
 
 MAX_PROSE_HEAD, MAX_PROSE_END = 700, 200
 """How much of the human's own prose is searched for cues: what stands deep in a long text is no stance."""

@@ -1,6 +1,6 @@
 """Text without its secrets: keys, tokens, passwords, logins in addresses, mail addresses and the names of home folders.
 
-    three letters of a needle? ──▶ the needle? ──▶ its pattern ──▶ placeholder        (`graph.secrets` has the rules)
+    three letters of a needle? ──▶ the needle? ──▶ its pattern ──▶ placeholder     (the rules: `graph.redaction.secrets`)
 
 So text without needles costs next to nothing, and since every pattern is bounded or possessive no text takes more than
 linear time. What is taken out reads `[redacted KIND]` (a home folder `~`), which no pattern matches: redacting twice
@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from graph.secrets import hinted, lowered
+from graph.redaction.secrets import hinted, lowered
 
 __all__ = ["Redacted", "redact"]
 

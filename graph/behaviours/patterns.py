@@ -6,7 +6,7 @@
     anything else                          none: a rejected "sure" is evidence of something else
 
 A cue alone is weak (0.78 precision on labelled turns); cue and outcome together are what a pair rests on. Cues look at
-the stance of a response (`graph.stance`): what page three of it says is content.
+the stance of a response (`graph.mining.stance`): what page three of it says is content.
 """
 
 import hashlib
@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from graph.builtin import BUILTIN
-from graph.cues import cue_fault, cues_of, matches
+from graph.behaviours.builtin import BUILTIN
+from graph.behaviours.cues import cue_fault, cues_of, matches
 from graph.errors import GraphError
+from graph.mining.stance import stance
 from graph.records import plain
 from graph.schema import Behaviour, Episode, Label, NodeKind, Outcome, Pole
-from graph.stance import stance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,14 +16,14 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from graph.duplicates import first_of_alike, normalised
-from graph.limits import Candidate, MiningLimits, MiningReport, capped, source_of
-from graph.pairs_file import read_pairs_file, write_pairs_file
-from graph.patterns import classify
+from graph.behaviours.patterns import classify
+from graph.mining.duplicates import first_of_alike, normalised
+from graph.mining.limits import Candidate, MiningLimits, MiningReport, capped, source_of
+from graph.mining.pairs_file import read_pairs_file, write_pairs_file
+from graph.mining.similarity import Similarity, content_words, dot
+from graph.mining.splits import assign_splits
+from graph.mining.stance import Comparable, comparable, stance
 from graph.schema import Behaviour, ChatMessage, Episode, Label, Outcome, Pair, Pole
-from graph.similarity import Similarity, content_words, dot
-from graph.splits import assign_splits
-from graph.stance import Comparable, comparable, stance
 
 __all__ = [
     "MiningLimits",

@@ -9,7 +9,7 @@ for. What is judged stands between marks and is called data: transcripts hold te
 import re
 
 from graph.schema import ChatMessage
-from graph.turn_prose import MAX_END, MAX_HEAD
+from graph.turns.prose import MAX_END, MAX_HEAD
 
 MAX_AGENT = 1_500
 """Characters of the agent's text that a judge reads, from its end."""

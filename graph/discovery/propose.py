@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import networkx as nx
 from pydantic import Field
 
-from graph.corrections import (
+from graph.discovery.corrections import (
     OPENING_WORDS,
     STOP,
     Correction,
@@ -26,10 +26,10 @@ from graph.corrections import (
     unexplained,
     vectors_of,
 )
-from graph.phrases import Phrase, as_cue, characteristic
+from graph.discovery.phrases import Phrase, as_cue, characteristic
+from graph.mining.similarity import STOPWORDS, content_words, neighbours
+from graph.mining.stance import opening
 from graph.schema import Behaviour, Episode, Frozen, Outcome
-from graph.similarity import STOPWORDS, content_words, neighbours
-from graph.stance import opening
 
 __all__ = ["DiscoveryLimits", "Proposal", "propose_behaviours"]
 

@@ -1,0 +1,1 @@
+"""Behaviours that nobody has named yet, found among the corrections."""

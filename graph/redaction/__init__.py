@@ -1,0 +1,1 @@
+"""What no store may hold: keys, tokens, passwords, mail addresses, home folders."""
