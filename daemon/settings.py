@@ -18,7 +18,8 @@ from graph.behaviours.patterns import BUILTIN
 from graph.mining.limits import MiningLimits
 from graph.schema import Behaviour, Frozen
 
-_ELSEWHERE = {"REFLEXD_CONFIG", "REFLEXD_VENV", "REFLEXD_TEST_MODEL"}  # read by daemon.home, the scripts, the tests
+# Read by daemon.home, the scripts and the tests.
+_ELSEWHERE = {"REFLEXD_CONFIG", "REFLEXD_VENV", "REFLEXD_TEST_MODEL", "REFLEXD_FUZZ"}
 
 
 class SourceSettings(Frozen):

@@ -1,6 +1,6 @@
 """Text without its secrets: keys, tokens, passwords, logins in addresses, mail addresses and the names of home folders.
 
-    three letters of a needle? ──▶ the needle? ──▶ its pattern ──▶ placeholder     (the rules: `graph.redaction.secrets`)
+    three letters of a needle? ──▶ the needle? ──▶ its pattern ──▶ placeholder    (rules: `graph.redaction.secrets`)
 
 So text without needles costs next to nothing, and since every pattern is bounded or possessive no text takes more than
 linear time. What is taken out reads `[redacted KIND]` (a home folder `~`), which no pattern matches: redacting twice

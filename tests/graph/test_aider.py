@@ -13,7 +13,7 @@ from graph.schema import EdgeKind, NodeKind
 from graph.sources import aider
 from graph.sources.aider import HISTORY, AiderSource
 
-EXAMPLES = int(os.environ.get("REFLEXD_FUZZ_EXAMPLES", "150"))
+EXAMPLES = 150 * int(os.environ.get("REFLEXD_FUZZ", "1"))
 MUTATED = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 SOURCE = AiderSource()
 

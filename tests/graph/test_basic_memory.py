@@ -12,7 +12,7 @@ from graph.records import clean_edges, clean_nodes
 from graph.sources.base import Batch
 from graph.sources.basic_memory import BasicMemorySource, Observation, parse_note
 
-LOOPS = int(os.environ.get("REFLEXD_FUZZ_LOOPS", "300"))
+LOOPS = 300 * int(os.environ.get("REFLEXD_FUZZ", "1"))
 
 NOTE = """---
 title: "Review habits"

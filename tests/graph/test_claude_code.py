@@ -19,7 +19,7 @@ from graph.sources.claude_code import ClaudeCodeSource, says_nothing
 from graph.sources.claude_records import parse, said, typed
 from graph.sources.telling import MAX_TEXT
 
-MUTATIONS = int(os.environ.get("REFLEXD_CLAUDE_MUTATIONS", "2000"))
+MUTATIONS = 2000 * int(os.environ.get("REFLEXD_FUZZ", "1"))
 """How many mutated lines the last test tries."""
 
 WROTE = "The tool use was rejected (eg. if it was a file edit, the new_string was NOT written to the file)."

@@ -15,7 +15,7 @@ from graph.schema import EdgeKind
 from graph.sources import codex
 from graph.sources.codex import CodexSource
 
-EXAMPLES = int(os.environ.get("REFLEXD_FUZZ_EXAMPLES", "150"))
+EXAMPLES = 150 * int(os.environ.get("REFLEXD_FUZZ", "1"))
 MUTATED = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 SOURCE = CodexSource()
 SESSION = "019c2c24-29ad-72c2-83dd-f3edfa6bf161"

@@ -31,7 +31,7 @@ from graph.sources import events as source_module
 from graph.sources.events import EventsSource
 
 ROOT = Path(__file__).parent.parent.parent
-MUTATIONS = int(os.environ.get("REFLEXD_EVENT_MUTATIONS", "400"))
+MUTATIONS = 400 * int(os.environ.get("REFLEXD_FUZZ", "1"))
 
 TALK = (
     {"event": "direction", "id": "d1", "session": "s1", "text": "Use the vendored parser.", "ts": 1_772_438_400_000},
@@ -521,7 +521,7 @@ def mutated(line, changes):
 @settings(max_examples=MUTATIONS, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(event=st.sampled_from(TALK), changes=mutations)
 def test_a_mutated_line_never_crashes_and_gives_no_row_that_was_not_said(tmp_path_factory, event, changes):
-    """REFLEXD_EVENT_MUTATIONS says how many lines are tried."""
+    """A run of scripts/fuzz tries more lines."""
     data = mutated(orjson.dumps(event), changes)
     path = tmp_path_factory.getbasetemp() / "mutated.jsonl"
     path.write_bytes(data + b"\n" + lines(TALK[3]))

@@ -36,7 +36,7 @@ from graph.sources.langgraph import LangGraphSource
 from graph.sources.langgraph_thread import time_of
 
 LATER = 10**19
-LOOPS = int(os.environ.get("REFLEXD_FUZZ_LOOPS", "300"))
+LOOPS = 300 * int(os.environ.get("REFLEXD_FUZZ", "1"))
 
 
 @pytest.fixture

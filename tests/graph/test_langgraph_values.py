@@ -10,7 +10,7 @@ from langgraph_rows import OPTIONS, ai, call, human, ormsgpack, tool
 from graph.sources.langgraph_review import decisions_of, requests_of
 from graph.sources.langgraph_values import Decoder, UnknownValueError, is_one_tool_message, messages_of
 
-LOOPS = int(os.environ.get("REFLEXD_FUZZ_LOOPS", "300"))
+LOOPS = 300 * int(os.environ.get("REFLEXD_FUZZ", "1"))
 
 WHOLE = ormsgpack.packb(
     [human("h", "Start"), ["user", "text"], ai("a", "Ready.", call("ls", path="x")), tool("t")], option=OPTIONS

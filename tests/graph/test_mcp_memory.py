@@ -14,7 +14,7 @@ from graph.sources.base import Batch
 from graph.sources.mcp_memory import McpMemorySource
 from graph.sources.preferences import is_person_name, is_rule_name, states_wish
 
-LOOPS = int(os.environ.get("REFLEXD_FUZZ_LOOPS", "300"))
+LOOPS = 300 * int(os.environ.get("REFLEXD_FUZZ", "1"))
 
 RECORDS = [
     {"type": "entity", "name": "Ines", "entityType": "user", "observations": ["Prefers small diffs", "Lives in Porto"]},

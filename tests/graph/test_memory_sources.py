@@ -18,6 +18,7 @@ from graph.sources.graphml import parse_graphml
 from graph.sources.node_link import parse_node_link
 from graph.sources.snapshot import take
 
+FUZZ = int(os.environ.get("REFLEXD_FUZZ", "1"))
 NODE_LINK = get_source("node-link")
 GRAPHML = get_source("graphml")
 
@@ -378,7 +379,7 @@ def mutated(data, mutations):
     return data
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=400 * FUZZ, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(MUTATIONS, st.sampled_from([(parse_node_link, SOUND_JSON), (parse_graphml, SOUND_GRAPHML)]))
 def test_mutated_files_are_read_or_refused(mutations, parser):
     """A damaged file is a GraphError or a graph: never another error, and never an episode without its texts."""
@@ -394,7 +395,7 @@ def test_mutated_files_are_read_or_refused(mutations, parser):
         episode.model_dump_json().encode()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300 * FUZZ, deadline=None)
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
 def test_garbage_is_no_memory(data):
     for parse in (parse_node_link, parse_graphml):
