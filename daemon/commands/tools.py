@@ -34,17 +34,20 @@ _LISTING = (
 )
 
 
-@click.command()
+_SQL_HELP = """Run one read-only QUERY on the store, or list its views and tables.
+
+\b
+reflexd sql "SELECT * FROM queue"
+reflexd sql "SELECT * FROM history"
+"""
+
+
+@click.command(help=_SQL_HELP)
 @click.argument("query", required=False)
 @json_option
 @click.pass_context
 def sql(ctx: click.Context, query: str | None, as_json: bool) -> None:
-    r"""Run one read-only QUERY on the store, or list its views and tables.
-
-    \b
-    reflexd sql "SELECT * FROM queue"
-    reflexd sql "SELECT * FROM history"
-    """
+    """Run one read-only QUERY on the store, or list its views and tables."""
     with reading(ctx) as reader:
         if query is None:
             query = _LISTING
