@@ -1,5 +1,6 @@
 """The built wheel works outside the checkout: migrations, neutral text, SQL and example memories travel with it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -37,6 +38,16 @@ def test_init_works_from_the_wheel_and_makes_a_current_store(installed, tmp_path
     assert made.returncode == 0, made.stderr
     looked = run(site, "-m", "daemon", "--config", "home/reflexd.toml", "queue", "--json", cwd=tmp_path)
     assert (looked.returncode, looked.stdout.strip()) == (0, "[]")
+
+
+def test_a_history_is_mined_from_the_wheel(installed, tmp_path):
+    """The fitted weights of the human-turn judge travel with the code."""
+    _, site = installed
+    said = "\n# aider chat started at 2026-03-02 08:00:00\n\n#### add a port option  \n\nI added a port option.\n\n"
+    (tmp_path / "history.md").write_text(f"{said}#### no, read it from the environment instead  \n\nSure, done.\n\n")
+    mined = run(site, "-m", "daemon", "mine", "aider", "history.md", "--json", cwd=tmp_path)
+    assert mined.returncode == 0, mined.stderr
+    assert [outcome["signal"] for outcome in json.loads(mined.stdout)] == ["human_turn"]
 
 
 def test_nothing_of_the_checkout_is_used(installed, tmp_path):
