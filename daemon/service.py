@@ -46,6 +46,8 @@ class Service:
     stop: threading.Event = field(default_factory=threading.Event)
     reload: threading.Event = field(default_factory=threading.Event)
     scheduler: Scheduler | None = None
+    evidence_changed: bool = True
+    mined_for: object = None
     log: structlog.stdlib.BoundLogger = field(default_factory=structlog.get_logger)
 
     def __post_init__(self) -> None:
@@ -73,12 +75,29 @@ class Service:
             context = Context(self.settings, self.home, store, process, say=self.say, stopping=stopping)
             try:
                 for name in stages:
-                    run_stage(context, name)
+                    self._run(context, name)
                 if stages == WORKING:
                     housekeep(context)
             except KeyboardInterrupt:
                 if not self.stop.is_set():
                     raise
+
+    def _run(self, context: Context, name: str) -> None:
+        """One stage; mining, which looks at all evidence, only when there is something new to it."""
+        if name != "mine":
+            did = run_stage(context, name)
+            self.evidence_changed |= did and name in {"watch", "judge"}
+            return
+        with open_reader(self.home.database) as reader:
+            decided = reader.rows(
+                "SELECT (SELECT max(changed_at) FROM pair) AS pairs, "
+                "(SELECT count(*) FROM behaviour WHERE origin = 'adopted') AS adopted"
+            )
+        asked = (self.settings.mining, self.settings.behaviours, decided)
+        if self.evidence_changed or asked != self.mined_for:
+            self.evidence_changed = False  # before, so that what comes meanwhile is not missed
+            run_stage(context, name)
+            self.mined_for = asked
 
     def prepare(self) -> None:
         """Migrate, put orphaned jobs back, bring the manifests in line: what READY=1 promises."""

@@ -14,15 +14,16 @@ def run_once(ctx: Context, until: str = "train") -> None:
     housekeep(ctx)
 
 
-def run_stage(ctx: Context, name: str) -> None:
-    """Run one stage until nothing is left for it; manifests follow every unit."""
+def run_stage(ctx: Context, name: str) -> bool:
+    """Run one stage until nothing is left for it; manifests follow every unit. True if it did anything."""
     single = name in {"watch", "mine"}
-    for _ in range(_REPEATS):
+    for done in range(_REPEATS):
         if ctx.stopping() or not STAGES[name](ctx):
-            return
+            return done > 0
         bring_manifests_in_line(ctx)
         if single:
-            return
+            break
+    return True
 
 
 def bring_manifests_in_line(ctx: Context) -> None:
