@@ -90,7 +90,7 @@ def _end_time(memory: MemoryGraph, edge: Edge) -> int:
 def _finality(memory: MemoryGraph, edge: Edge) -> tuple[int, int, bool, str]:
     """Recorded over understood over interrupted; then later is more final; at the same moment a no is."""
     kind = edge.attributes["kind"]
-    rank = 0 if kind is EdgeKind.INTERRUPTED_BY else 1 if edge.attributes.get("method") in _JUDGED else 2
+    rank = 0 if kind is EdgeKind.INTERRUPTED_BY else 1 if plain(edge.attributes.get("method")) in _JUDGED else 2
     return rank, _end_time(memory, edge), kind is not EdgeKind.ACCEPTED_BY, edge.target
 
 

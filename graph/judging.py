@@ -108,16 +108,22 @@ def that_count(edges: Iterable[CleanEdge]) -> list[CleanEdge]:
     This version's; a model's over a rule's, the latest model's over an earlier one's.
     """
     kept = [edge for edge in edges if not outdated(edge.attributes.get("method_version"))]
-    judged: dict[object, tuple[bool, float]] = {}
+    judged: dict[str, tuple[bool, float]] = {}
     for edge in kept:
-        if "turn" in edge.attributes:
-            turn = edge.attributes["turn"]
+        if (turn := _judged_turn(edge)) is not None:
             judged[turn] = max(judged.get(turn, (False, 0.0)), _standing(edge))
-    return [e for e in kept if "turn" not in e.attributes or _standing(e) == judged[e.attributes["turn"]]]
+    return [e for e in kept if (turn := _judged_turn(e)) is None or _standing(e) == judged[turn]]
+
+
+def _judged_turn(edge: CleanEdge) -> str | None:
+    """The turn that this judge's edge speaks of; an attribute of that name in somebody else's graph is theirs."""
+    turn, version = edge.attributes.get("turn"), str(edge.attributes.get("method_version"))
+    return turn if isinstance(turn, str) and version.startswith(JUDGE) else None
 
 
 def _standing(edge: CleanEdge) -> tuple[bool, float]:
-    return edge.attributes.get("method") == BY_MODEL, float(edge.attributes.get("at", 0.0))
+    at = edge.attributes.get("at")
+    return edge.attributes.get("method") == BY_MODEL, float(at) if isinstance(at, int | float) else 0.0
 
 
 def outdated(method_version: object) -> bool:

@@ -263,10 +263,31 @@ RAW_NODES = st.fixed_dictionaries(
         "pole": JSON,
     },
 )
-EDGE_KINDS = st.sampled_from(["responds_to", "rejected_by", "accepted_by", "instance_of", "corrects", "part_of"])
+EDGE_KINDS = st.sampled_from(
+    [
+        "responds_to",
+        "rejected_by",
+        "accepted_by",
+        "answered_by",
+        "instance_of",
+        "corrects",
+        "follows",
+        "supersedes",
+        "part_of",
+    ]
+)
 RAW_EDGES = st.fixed_dictionaries(
     {"source": IDS, "target": IDS},
-    optional={"kind": EDGE_KINDS | JSON, "weight": JSON, "ts": JSON, "pole": JSON, "method": JSON},
+    optional={
+        "kind": EDGE_KINDS | JSON,
+        "weight": JSON,
+        "ts": JSON,
+        "pole": JSON,
+        "method": JSON,
+        "turn": JSON,
+        "at": JSON,
+        "signal": JSON,
+    },
 )
 
 
