@@ -8,6 +8,7 @@ edge may lead to a node that is not there yet. Nothing here ever reads the whole
 
 import hashlib
 import json
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -331,13 +332,24 @@ def _text(value: object) -> str:
 
 
 def _json(attributes: dict[str, Any]) -> str:
-    """Canonical; what orjson does not take (a lone surrogate, an integer of 65 bits) is written as json does."""
+    """Canonical; what orjson does not take (a lone surrogate, an integer of 65 bits) is written as json does.
+
+    What is no finite number is null, either way: JSON has no word for it.
+    """
     if not attributes:
         return "{}"
     try:
         return orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()
     except orjson.JSONEncodeError:
-        return json.dumps(attributes, sort_keys=True, default=str)
+        return json.dumps(_finite(attributes), sort_keys=True, default=str)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _read(text: str) -> dict[str, Any]:

@@ -1,10 +1,13 @@
-"""Fits the weights of `graph.turns.judge` again: `python benchmarks/human_turns/fit_weights.py TRANSCRIPTS`.
+"""Fits the weights of `graph.turns.judge` again: `python fit_weights.py TRANSCRIPTS --turns TURNS`.
 
-Trains on the labelled turns and on the written ones beside this file, chooses the temperature by leaving one session
-out, and writes graph/turns/weights.json.
+Trains on the labelled turns and on the written ones beside this file, chooses the temperature on people left out of the
+training, and writes graph/turns/weights.json. Without `--turns` (the text of the blind turns, which is not in the
+project) it trains on the rest; the weights then differ from those of the project.
 """
 
 import argparse
+import re
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +22,14 @@ from graph.turns.judge import Weights
 HERE = Path(__file__).parent
 TARGET = HERE.parent.parent / "graph" / "turns" / "weights.json"
 CLASSES = ("negative", "accept", "neutral", "failure_report")
-L2 = 0.5
+L2, L2_WORDS = 3.0, 4.0
+WRITTEN_WEIGHT = 1.5
+WORDS_OF_PEOPLE = 3
+"""A single word is a feature only when so many people said it (the written turns are one)."""
 CANDIDATE = (0.20, 0.25)
-BAR = (0.55, 0.50)
-STEPS = 4_000
+BAR = (0.60, 0.55)
+STEPS, CLOSE = 4_000, 1e-5
+WORD_KINDS = ("word:", "first:", "second:")
 
 Array = npt.NDArray[np.float64]
 
@@ -39,12 +46,14 @@ class Example:
     before: str = ""
     kind: str = ""
     uuid: str = ""
+    person: str = ""
 
 
 def labelled(folder: Path) -> list[Example]:
     """The labelled turns, in the order of the transcripts."""
     rows = map(orjson.loads, (HERE / "labels.jsonl").read_bytes().splitlines())
     wanted = {row["uuid"]: row for row in rows}
+    people = {path.name: _person(path) for path in folder.glob("*.jsonl")}
     return [
         Example(
             features(turn.words, turn.before),
@@ -55,10 +64,48 @@ def labelled(folder: Path) -> list[Example]:
             turn.before,
             row["class"],
             turn.uuid,
+            people[turn.session_file],
         )
         for turn in human_turns(folder)
         if (row := wanted.get(turn.uuid))
     ]
+
+
+def _person(transcript: Path) -> str:
+    """Whose session it is: the home folder that is named most often."""
+    homes = Counter(re.findall(rb"/Users/(\w+)", transcript.read_bytes()))
+    return homes.most_common(1)[0][0].decode() if homes else transcript.name
+
+
+def turns_with_labels(turns: Path, labels: Path) -> list[Example]:
+    """The turns of a file, each with its label; a session is what stands before the last "#" of a key.
+
+    `turns` has {"key", "words", "before"} a line, `labels` {"key", "label", "class"}; the person is the repository's
+    owner. A key that only one of the files has ends the program.
+    """
+    told = {row["key"]: row for row in map(orjson.loads, turns.read_bytes().splitlines())}
+    named = {row["key"]: row for row in map(orjson.loads, labels.read_bytes().splitlines())}
+    if odd := told.keys() ^ named.keys():
+        raise SystemExit(f"{len(odd)} keys are in only one of {turns} and {labels}, such as {min(odd)}")
+    return [
+        Example(
+            features(turn["words"], turn["before"]),
+            CLASSES.index(named[key]["label"]),
+            key.rpartition("#")[0],
+            words=turn["words"],
+            before=turn["before"],
+            kind=named[key]["class"],
+            uuid=key,
+            person=key.partition("/")[0],
+        )
+        for key, turn in told.items()
+    ]
+
+
+def real_turns(folder: Path, turns: Path | None) -> list[Example]:
+    """All labelled turns of people; those of `turns` are the blind ones."""
+    blind = turns_with_labels(turns, HERE / "blind_labels.jsonl") if turns else []
+    return [*labelled(folder), *blind]
 
 
 def written() -> list[Example]:
@@ -67,26 +114,43 @@ def written() -> list[Example]:
     return [Example(features(row["words"], row["before"]), CLASSES.index(row["label"]), "") for row in rows]
 
 
-def train(examples: list[Example], prior: Array, l2: float = L2) -> Weights:
+def feature_names(examples: list[Example]) -> list[str]:
+    """Every cue that speaks somewhere, and the single words that enough people said."""
+    people: dict[str, set[str]] = defaultdict(set)
+    for example in examples:
+        for name in example.found:
+            people[name].add(example.person)
+    return sorted(
+        name for name, said in people.items() if not name.startswith(WORD_KINDS) or len(said) >= WORDS_OF_PEOPLE
+    )
+
+
+def train(examples: list[Example], prior: Array) -> Weights:
     """Multinomial logistic regression: cross-entropy + l2/2 |W|^2, by accelerated gradient steps.
 
-    Written examples are weighted so that their classes have the shares `prior` (4,) of real turns.
+    Written examples are weighted so that their classes have the shares `prior` (4,) of real turns, and all of them by
+    WRITTEN_WEIGHT.
     """
-    names = sorted({name for example in examples for name in example.found})
+    names = feature_names(examples)
     X = np.array([[example.found.get(name, 0.0) for name in names] + [1.0] for example in examples])  # (n, f + 1)
     y = np.eye(len(CLASSES))[[example.label for example in examples]]  # (n, 4)
     made = np.array([not example.session for example in examples])
     share = y[made].mean(axis=0) if made.any() else np.ones(len(CLASSES))
-    weight = np.where(made, y @ (prior / np.maximum(share, 1e-9)), 1.0)[:, None]  # (n, 1)
-    penalty = np.r_[np.full(len(names), l2), 0.0][:, None]  # the bias is free
-    step = 1.0 / (0.5 * np.linalg.norm(X * np.sqrt(weight), 2) ** 2 + l2)
+    weight = np.where(made, WRITTEN_WEIGHT * (y @ (prior / np.maximum(share, 1e-9))), 1.0)[:, None]  # (n, 1)
+    strength = [L2_WORDS if name.startswith(WORD_KINDS) else L2 for name in names]
+    penalty = np.array([*strength, 0.0])[:, None]  # the bias is free
+    step = 1.0 / (0.5 * np.linalg.norm(X * np.sqrt(weight), 2) ** 2 + max(L2, L2_WORDS))
     W = ahead = np.zeros((len(names) + 1, len(CLASSES)))
-    for turn in range(1, STEPS):
-        moved = ahead - step * (X.T @ (weight * (_softmax(X @ ahead) - y)) + penalty * ahead)
-        ahead = moved + (turn - 1) / (turn + 2) * (moved - W)
-        if np.abs(moved - W).max() < 1e-7:
+    pace = 1
+    for _ in range(STEPS):
+        slope = X.T @ (weight * (_softmax(X @ ahead) - y)) + penalty * ahead
+        moved = ahead - step * slope
+        if np.sum(slope * (moved - W)) > 0:  # uphill: the momentum is spent
+            pace = 1
+        ahead = moved + (pace - 1) / (pace + 2) * (moved - W)
+        if np.abs(moved - W).max() < CLOSE:
             break
-        W = moved
+        W, pace = moved, pace + 1
     rounded = np.round(W - W.mean(axis=1, keepdims=True), 3).tolist()
     return Weights(tuple(rounded[-1]), dict(zip(names, map(tuple, rounded), strict=False)), 1.0, CANDIDATE, BAR)
 
@@ -101,18 +165,18 @@ def prior_of(examples: list[Example]) -> Array:
     return np.asarray(np.bincount([e.label for e in examples], minlength=len(CLASSES)) / len(examples))
 
 
-def held_out(real: list[Example], made: list[Example], l2: float = L2) -> list[tuple[Example, Weights]]:
-    """Each real example with weights that never saw its session."""
-    answer = []
-    for session in sorted({example.session for example in real}):
-        others = [example for example in real if example.session != session]
-        weights = train([*others, *made], prior_of(others), l2)
-        answer.extend((example, weights) for example in real if example.session == session)
+def held_out(real: list[Example], made: list[Example]) -> list[tuple[Example, Weights]]:
+    """Each real example with weights that never saw its person, nor any word that only this person said."""
+    answer: list[tuple[Example, Weights]] = []
+    for person in sorted({example.person for example in real}):
+        others = [example for example in real if example.person != person]
+        weights = train([*others, *made], prior_of(others))
+        answer.extend((example, weights) for example in real if example.person == person)
     return answer
 
 
 def temperature(pairs: list[tuple[Example, Weights]]) -> float:
-    """The temperature with the least cross-entropy on held-out sessions, of 0.6, 0.65, ... 2."""
+    """The temperature with the least cross-entropy on held-out people, of 0.6, 0.65, ... 2."""
     labels = [example.label for example, _ in pairs]
     scores = np.array([_scores(example, weights) for example, weights in pairs])
 
@@ -131,22 +195,23 @@ def _scores(example: Example, weights: Weights) -> Array:
 
 def file_of(weights: Weights, warm: float) -> bytes:
     """The weights as JSON, one feature a line."""
-    rows = ",\n".join(f'    "{name}": {list(values)}' for name, values in weights.features.items())
-    return (
-        (
-            f'{{\n  "classes": {list(CLASSES)},\n  "bias": {list(weights.bias)},\n  "temperature": {warm},\n'
-            f'  "candidate": {list(CANDIDATE)},\n  "bar": {list(BAR)},\n  "features": {{\n{rows}\n  }}\n}}\n'
-        )
-        .replace("'", '"')
-        .encode()
-    )
+    rows = ",\n".join(f"    {_json(name)}: {_json(values)}" for name, values in weights.features.items())
+    told = {"classes": CLASSES, "bias": weights.bias, "temperature": warm, "candidate": CANDIDATE, "bar": BAR}
+    head = "".join(f"  {_json(name)}: {_json(value)},\n" for name, value in told.items())
+    return f'{{\n{head}  "features": {{\n{rows}\n  }}\n}}\n'.encode()
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
 
 
 def main() -> None:
     """Fit and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="the folder of Claude Code transcripts that labels.jsonl speaks of")
-    real, made = labelled(parser.parse_args().folder), written()
+    parser.add_argument("--turns", type=Path, help="the text of the turns that blind_labels.jsonl speaks of")
+    arguments = parser.parse_args()
+    real, made = real_turns(arguments.folder, arguments.turns), written()
     warm = temperature(held_out(real, made))
     weights = train([*real, *made], prior_of(real))
     TARGET.write_bytes(file_of(weights, warm))

@@ -1,9 +1,10 @@
 """Precision and recall of `graph.turns` on labelled turns: `python benchmarks/human_turns/measure.py TRANSCRIPTS`.
 
-Each turn is judged with weights that never saw its session. Or, for turns that nothing was fitted on, with the weights
-as they are: `python benchmarks/human_turns/measure.py --turns TURNS --labels LABELS`, both JSON lines.
+Each turn is judged with weights that never saw its person; `--blind TURNS` adds the turns of blind_labels.jsonl, whose
+text is not in the project. Or, for turns that nothing was fitted on, with the weights as they are:
+`python benchmarks/human_turns/measure.py --turns TURNS --labels LABELS`, both JSON lines.
 
-Intervals are 95 %, from 2,000 draws of whole sessions with a fixed seed. No text of a transcript is shown. What these
+Intervals are 95 %, from 2,000 draws of whole people with a fixed seed. No text of a transcript is shown. What these
 numbers are worth, and which of them is clean: the README.
 """
 
@@ -14,11 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import orjson
-from fit_weights import CLASSES, Example, held_out, labelled, written
+from fit_weights import CLASSES, Example, held_out, real_turns, temperature, turns_with_labels, written
 
 from graph.schema import Outcome
-from graph.turns.features import features
 from graph.turns.judge import Weights, check_candidate, fitted, probabilities, verdict_of
 
 Judged = list[tuple[Example, str, float]]
@@ -36,30 +35,6 @@ _REGEX_YES = re.compile(
     r"|let's|commit|push|implement|option \d|\d\b)",
     re.IGNORECASE,
 )
-
-
-def turns_with_labels(turns: Path, labels: Path) -> list[Example]:
-    """The turns of a file, each with its label; a session is what stands before the last "#" of a key.
-
-    `turns` has {"key", "words", "before"} a line, `labels` {"key", "label", "class"}. A key that only one of the files
-    has ends the program.
-    """
-    told = {row["key"]: row for row in map(orjson.loads, turns.read_bytes().splitlines())}
-    named = {row["key"]: row for row in map(orjson.loads, labels.read_bytes().splitlines())}
-    if odd := told.keys() ^ named.keys():
-        raise SystemExit(f"{len(odd)} keys are in only one of {turns} and {labels}, such as {min(odd)}")
-    return [
-        Example(
-            features(turn["words"], turn["before"]),
-            CLASSES.index(named[key]["label"]),
-            key.rpartition("#")[0],
-            words=turn["words"],
-            before=turn["before"],
-            kind=named[key]["class"],
-            uuid=key,
-        )
-        for key, turn in told.items()
-    ]
 
 
 def by_regex(example: Example) -> tuple[str, float]:
@@ -89,10 +64,10 @@ def figures(judged: Judged, classes: set[str]) -> tuple[float, float, int, int]:
 
 
 def interval(judged: Judged, classes: set[str], draws: int = 2_000) -> tuple[tuple[float, float], ...]:
-    """95 % bootstrap intervals of precision and recall, sessions drawn as wholes."""
+    """95 % bootstrap intervals of precision and recall, people drawn as wholes."""
     rng = np.random.default_rng(0)
-    sessions = sorted({example.session for example, _, _ in judged})
-    groups = [[row for row in judged if row[0].session == session] for session in sessions]
+    people = sorted({example.person for example, _, _ in judged})
+    groups = [[row for row in judged if row[0].person == person] for person in people]
     drawn = []
     for _ in range(draws):
         sample = [row for i in rng.integers(len(groups), size=len(groups)) for row in groups[i]]
@@ -114,8 +89,8 @@ def show(title: str, judged: Judged) -> None:
 
 def report(part: str, pairs: list[tuple[Example, Weights]], errors: bool) -> None:
     """Baseline, first stage, and both stages on one part."""
-    sessions = len({example.session for example, _ in pairs})
-    print(f"\n{part}: {len(pairs)} turns of {sessions} sessions")
+    people, sessions = ({getattr(example, name) for example, _ in pairs} for name in ("person", "session"))
+    print(f"\n{part}: {len(pairs)} turns of {len(people)} people, {len(sessions)} sessions")
     stages: dict[str, Callable[[Example, Weights], tuple[str, float]]] = {
         "cue regex": lambda example, _: by_regex(example),
         "first stage": lambda example, weights: staged(example, weights, check=False),
@@ -130,6 +105,17 @@ def report(part: str, pairs: list[tuple[Example, Weights]], errors: bool) -> Non
         for example, said, chance in results["first and second stage"]:
             if said != CLASSES[example.label]:
                 print(f"  {example.uuid} {CLASSES[example.label]:<15}{example.kind:<5} said {said:<15}{chance:.2f}")
+
+
+def by_person(pairs: list[tuple[Example, Weights]]) -> None:
+    """One line a person: right of called of all that are, for objections and accepts."""
+    for person in sorted({example.person for example, _ in pairs}):
+        judged = [(e, *staged(e, w, check=True)) for e, w in pairs if e.person == person]
+        told = []
+        for name, classes in (("objects", PUSHBACK), ("accepts", {"accept"})):
+            precision, _, called, truly = figures(judged, classes)
+            told.append(f"{name} {round(precision * called):>2} of {called:>2} called, {truly:>2} are")
+        print(f"{person:<24}{len(judged):>4} turns   {'   '.join(told)}")
 
 
 def _dropped(first: Judged, second: Judged) -> None:
@@ -157,6 +143,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "folder", type=Path, nargs="?", help="the folder of Claude Code transcripts that labels.jsonl speaks of"
     )
+    parser.add_argument("--blind", type=Path, help="the text of the turns of blind_labels.jsonl, beside the folder")
     parser.add_argument("--turns", type=Path, help="turns that nothing was fitted on, instead of a folder")
     parser.add_argument("--labels", type=Path, help="the labels of --turns")
     parser.add_argument("--errors", action="store_true", help="show the uuids of the turns that are judged wrongly")
@@ -168,17 +155,21 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure both parts, and all of it; or a file of turns."""
+    """Measure with every person left out once; or a file of turns."""
     arguments = _arguments()
     if arguments.turns:
         unseen = turns_with_labels(arguments.turns, arguments.labels)
         report("turns", [(example, fitted()) for example in unseen], arguments.errors)
+        by_person([(example, fitted()) for example in unseen])
         return
-    made = [] if arguments.without_written else written()
-    pairs = [(e, replace(w, temperature=fitted().temperature)) for e, w in held_out(labelled(arguments.folder), made)]
-    for split in ("fit", "unseen"):
-        report(f"{split} part", [pair for pair in pairs if pair[0].split == split], arguments.errors)
-    report("all", pairs, errors=False)
+    pairs = held_out(real_turns(arguments.folder, arguments.blind), [] if arguments.without_written else written())
+    warm = temperature(pairs)
+    pairs = [(example, replace(weights, temperature=warm)) for example, weights in pairs]
+    if arguments.blind:
+        report("sessions of the folder", [pair for pair in pairs if pair[0].split], arguments.errors)
+        report("blind turns", [pair for pair in pairs if not pair[0].split], arguments.errors)
+    report("all, each person left out once", pairs, arguments.errors and not arguments.blind)
+    by_person(pairs)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,12 @@ before ─▶ its tail: a question, options, a claim ┴─▶ {feature: strengt
 """
 
 import re
+from itertools import product
 
 from graph.turns.cues import ANYWHERE, EARLY, OPENING, TAIL
-from graph.turns.prose import own_prose
+from graph.turns.echo import offered, shared, stems
+from graph.turns.prose import own_prose, plain
+from graph.turns.stances import REPORTS, STANCES
 
 MAX_PROSE_HEAD, MAX_PROSE_END = 700, 200
 """How much of the human's own prose is searched for cues: what stands deep in a long text is no stance."""
@@ -15,6 +18,16 @@ MAX_PROSE_HEAD, MAX_PROSE_END = 700, 200
 MAX_TAIL = 700
 """How much of the agent's text is looked at, from its end."""
 
+MAX_WORDS = 300
+"""Characters of the prose whose single words are features."""
+
+WORD_STRENGTH = 0.5
+"""A single word says less than a cue."""
+
+_TOKEN = re.compile(r"[a-z']+|[?!]|\d+")
+_EMPTY = frozenset(
+    re.findall(r"\w+", "a an and as at by for from i in is it its of on or so that the this to was with")
+)
 _FILLERS = re.compile(
     r"^(?:(?:h+m+|m+h|ah+|oh+|uh+|um+|er+m*|so|well|and|also|ok(?:ay)?|alright|right|anyways?|sorry|please|hey|hi"
     r"|sure|yeah|yes|no worries|no problem|i (?:guess|think|feel like|mean)|maybe|mostly|pls|plz|now|then|cool"
@@ -46,6 +59,33 @@ _MORE = re.compile(
     r"\b(?:any(?:thing)? (?:else|more|other|further)|(?:other|more|further) (?:questions|changes)"
     r"|something else)\b[^?\n]*\?\W*\Z"
 )
+_TROUBLE = re.compile(
+    r"\b\w*(?:error|exception|traceback|failed|failure|fatal|panic|cannot|undefined|not found|denied|segfault)\b",
+    re.IGNORECASE,
+)
+_START = re.compile(
+    r"^(?:(?:yes|yea|yeah|yep|sure|ok|okay|great|good|please|let's|lets|i (?:want|like|choose|prefer|pick|think"
+    r"|vote for)|go (?:with|for)"
+    r"|can you|could you|just|first|do|start with|start|the)\b[\s,.!:]*)+"
+)
+_SENTENCE = re.compile(r"[.!?;\n]+(?=\s|$)|, | - | \u2014 |\band (?:then|also)\b|\bfirst\b")
+_FURTHER = {**REPORTS, **STANCES}
+_CROSSES = tuple(
+    (f"{act}_x_{their}", act, their)
+    for act, their in (
+        *product(("yes", "ship", "short", "praise", "order"), ("question", "options", "test", "claim", "open")),
+        *product(("state", "trouble"), ("test", "open")),
+        ("long", "open"),
+        ("trouble", "claim"),
+    )
+)
+_STATED = frozenset({"denies", "should_be", "misbehaves", "errs", "looks_off", "still_so", "should_briefly", "no_such"})
+_BRIEF = frozenset(
+    {"misbehaves", "errs", "looks_off", "should_briefly", "no_such", "sees", "tried", "wants", "forbids"}
+)
+SHORT = 250
+"""Characters of a short turn: in a longer one a word of trouble may belong to what is asked for."""
+
 _GRANT = re.compile(r"^(?:ok(?:ay)?|right|alright|true|yes|yeah|sure)?[\s,.!]*but\b")
 
 
@@ -54,26 +94,57 @@ def features(words: str, before: str) -> dict[str, float]:
 
     `before` is the agent's last text. Bounded: no text costs more than its first and its last part.
     """
-    full = prose = own_prose(words, before).lower()
+    own = own_prose(words, before)
+    full = prose = plain(own)
     if len(prose) > MAX_PROSE_HEAD + MAX_PROSE_END:
         prose = f"{prose[:MAX_PROSE_HEAD]}\n{prose[-MAX_PROSE_END:]}"
     tail = before[-MAX_TAIL:].rstrip().lower()
-    found = _words_features(prose)
+    found = _cue_features(prose)
+    found["pasted_trouble"] = float(0 < len(own) < len(words) - 40 and _TROUBLE.search(words[:4000]) is not None)
     agent = {name: float(cue.search(tail) is not None) for name, cue in TAIL.items()}
     agent["asks"] = float("?" in tail[-120:])
     found["named_option"] = float(agent["options"] > 0 and _names_an_option(full, tail))
     if leaves_it_there(words, before):
         found["no_first"] = 0.0
+    found.update(_echoes(prose, tail, found))
     found.update(_together(found, agent))
+    found.update(_crossed(found, agent))
+    found.update(words_of(prose))
     return {name: value for name, value in found.items() if value}
 
 
-def _words_features(prose: str) -> dict[str, float]:
+def words_of(prose: str) -> dict[str, float]:
+    """The words of the beginning, and again the first two with their place; only some of them have weights."""
+    tokens = ["#" if token.isdigit() else token for token in _TOKEN.findall(prose[:MAX_WORDS]) if token not in _EMPTY]
+    found = {f"word:{token}": WORD_STRENGTH for token in tokens}
+    found.update({f"{place}:{token}": WORD_STRENGTH for place, token in zip(("first", "second"), tokens, strict=False)})
+    return found
+
+
+def _echoes(prose: str, tail: str, found: dict[str, float]) -> dict[str, float]:
+    """How much of the first clause repeats what the agent offers, and how much of all words the agent just said."""
+    clause = _START.sub("", prose, count=1)
+    end = _SENTENCE.search(clause)
+    clause = clause if end is None else clause[: end.start()]
+    offers = shared(clause, offered(tail))
+    said, there = stems(prose[:400]), stems(tail)
+    asks = max(found["asks_first"], found["asks"])
+    taken = offers * (1.0 - asks) * (1.0 - found["no_first"]) * (1.0 - found["forbids"]) * (1.0 - found["denies"])
+    return {
+        "takes_offer": float(taken >= 0.6),
+        "echoes": len(said & there) / len(said) if len(said) > 1 else 0.0,
+    }
+
+
+def _cue_features(prose: str) -> dict[str, float]:
     opening = prose[_FILLERS.match(prose).end() :] if prose else ""  # type: ignore[union-attr]
     stated = _HYPOTHETICAL.sub(" ", prose)
     found = {name: cue(opening) for name, cue in OPENING.items()}
     for name, cue in ANYWHERE.items():
         found[name] = cue(stated if name in {"denies", "should_be"} else prose)
+    short = 1.0 if len(prose) < SHORT else 0.5
+    for name, cue in _FURTHER.items():
+        found[name] = cue(stated if name in _STATED else prose) * (short if name in _BRIEF else 1.0)
     head, ends_in = _first_clause(prose)
     found["praise_head"], found["takes_head"] = ANYWHERE["praise"](head), ANYWHERE["takes"](head)
     count = len(prose.split())
@@ -93,6 +164,39 @@ def _words_features(prose: str) -> dict[str, float]:
     found["own_fault"] = float(_OWN_FAULT.search(prose[:EARLY]) is not None)
     found["states"] = float(bool(opening) and not ("?" in prose or any(found[name] for name in _NO_STATEMENT)))
     return found
+
+
+def _crossed(found: dict[str, float], agent: dict[str, float]) -> dict[str, float]:
+    """Each act of the words with each act of the agent's tail."""
+    trouble = max(found[name] for name in ("still_so", "misbehaves", "errs", "looks_off", "fails", "wrong"))
+    acts = {
+        "yes": max(found["yes_first"], found["ok_first"], found["approves"]),
+        "order": max(found["orders_first"], found["requests_first"]),
+        "state": found["states"],
+        "praise": max(found["praise_head"], found["delights"], found["confirms"]),
+        "trouble": trouble,
+        "mind": max(found["dislikes"], found["forbids"], found["faults"], found["asked_for"], found["instead"]),
+        "ship": found["ships"],
+        "long": found["long"],
+        "short": max(found["short"], found["bare"]),
+    }
+    theirs = {
+        "question": agent["yes_or_no"],
+        "open": agent["open_question"] * (1.0 - agent["yes_or_no"]),
+        "options": agent["options"] * agent["asks"],
+        "test": agent["tests"] * (1.0 - agent["asks"]),
+        "claim": agent["claims"] * (1.0 - agent["asks"]),
+    }
+    crossed = {name: acts[act] * theirs[their] for name, act, their in _CROSSES}
+    crossed["trouble_after_praise"] = trouble * max(acts["yes"], acts["praise"])
+    crossed["mind_after_praise"] = max(acts["mind"], found["turns"]) * max(acts["yes"], acts["praise"])
+    crossed["trouble_tried"] = trouble * found["tried"]
+    crossed["trouble_ordered"] = trouble * acts["order"]
+    crossed["trouble_asked"] = trouble * found["asks"]
+    crossed["should_long"] = found["should_be"] * found["long"]
+    crossed["should_short"] = found["should_be"] * (1.0 - found["long"])
+    crossed["mind_long"] = acts["mind"] * found["long"]
+    return crossed
 
 
 def _names_an_option(prose: str, tail: str) -> bool:
@@ -131,6 +235,7 @@ def _together(found: dict[str, float], agent: dict[str, float]) -> dict[str, flo
         "denies_firmly": found["denies"] * (1.0 - found["asks"]),
         "asks_plainly": found["asks_first"] * found["asks"] * (1.0 - found["but_first"]),
         "no_to_question": found["no_first"] * asked,
+        "refuses_alone": max(found["no_first"], found["stop_first"]) * brief,
         "praise_briefly": max(found["praise"], found["thanks"]) * brief,
         "states_after_all": found["states"] * (1.0 - asked),
     }

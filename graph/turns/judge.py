@@ -3,9 +3,9 @@
     words, before ─▶ features ─▶ judge_turn: a candidate (finds most) ─▶ check_candidate: firm counter-evidence drops it
                                                                   └────▶ judge_prompt: or a model is asked
 
-Runs without any model: some sixty general cues, weights fitted by multinomial logistic regression on labelled turns
-(docs/human-turns.md: the labels, what was measured, the command that fits again). The same words give the same verdict
-on every machine, and `because` names what spoke.
+Runs without any model: general cues and single words, weights fitted by multinomial logistic regression on labelled
+turns (docs/human-turns.md: the labels, what was measured, the command that fits again). The same words give the same
+verdict on every machine, and `because` names what spoke.
 """
 
 import math
@@ -18,12 +18,12 @@ import orjson
 
 from graph.schema import Outcome
 from graph.turns.features import features, leaves_it_there
-from graph.turns.prompt import judge_prompt, read_judgement
+from graph.turns.prompt import judge_prompt
 from graph.turns.prose import own_prose
 
-__all__ = ["TURNS_VERSION", "TurnVerdict", "check_candidate", "judge_prompt", "judge_turn", "read_judgement"]
+__all__ = ["TURNS_VERSION", "TurnVerdict", "check_candidate", "judge_prompt", "judge_turn"]
 
-TURNS_VERSION = "human-turns 1"
+TURNS_VERSION = "human-turns 2"
 
 NEGATIVE, ACCEPT, NEUTRAL, FAILURE = range(4)
 """Places of the four classes in every list of probabilities."""
@@ -35,7 +35,7 @@ _SPOKE = 0.15
 TELLS = frozenset(
     {
         *("denies", "edits", "instead", "meant", "not_first", "objects", "replaces_first", "reviews"),
-        *("should_be", "stays", "undoes"),
+        *("should_be", "stays", "undoes", "dislikes", "forbids", "asked_for"),
     }
 )
 # Words of disagreement. What has none of them is no objection, however likely: a plain statement after "done" may be a
@@ -44,7 +44,8 @@ FIRM = frozenset(
     {
         *("no_first", "stop_first", "not_first", "but_first", "doubt_first", "actually_first"),
         *("wrong", "taste", "too_much", "instead", "undoes", "meant", "blames", "objects", "edits", "stays"),
-        *("fails", "reviews", "declines"),
+        *("fails", "reviews", "declines", "dislikes", "forbids", "faults", "asked_for", "turns", "no_such"),
+        *("still_so", "misbehaves", "errs", "looks_off", "again_so", "pasted_trouble", "observes"),
     }
 )
 
@@ -198,6 +199,8 @@ def _against_objection(found: Mapping[str, float], probability: float) -> str:
 def _against_accept(found: Mapping[str, float], probability: float) -> str:
     if found.get("but_first") and found.get("denies"):
         return "a yes with an objection"
+    if found.get("still_so") and found.get("trouble_after_praise"):
+        return "praise, and what is still wrong"
     if found.get("ok_then_asks") and not (found.get("goes_to_question") or found.get("praise_head")):
         return "only asks"
     return "too weak" if probability < fitted().bar[1] else ""

@@ -4,6 +4,7 @@ A log that says "no such file" is not a human who says no, so nothing that was p
 """
 
 import re
+from functools import lru_cache
 from itertools import islice
 
 MAX_HEAD, MAX_END = 2_000, 500
@@ -32,6 +33,7 @@ _HEADING = re.compile(r"^#{1,4} \S", re.MULTILINE)
 _PADDED = re.compile(r"\S {3,}$")
 
 
+@lru_cache(maxsize=4)
 def own_prose(words: str, before: str = "") -> str:
     """What the human says in own words: no code, logs, quoted text, nor lines copied from the agent's own text."""
     text = words if len(words) <= MAX_HEAD + MAX_END else f"{words[:MAX_HEAD]}\n{words[-MAX_END:]}"
@@ -53,3 +55,39 @@ def _copied(line: str, said: str) -> bool:
     """Whether a line that is long enough to be no accident stands in what the agent said."""
     line = line.strip()
     return len(line) >= 24 and line in said
+
+
+_BARE = re.compile(r"\b(do|does|did|is|are|was|were|has|have|had|would|should|could|ca|wo|ai)nt\b")
+_TIGHT = re.compile(r"\b(that|there|what|here|where|let)s\b|\bi(m|ve)\b")
+_RUN = re.compile(r"([a-z])\1{2,}")
+_CHAT = re.compile(r"\b(?:pl[sz]|plea?se?|thx|thn?x|tnx|u|ur|dunno|yea|yess|yup|okey|oki|wanna|gonna|cuz|b/c)\b")
+_CHATTED = {
+    **dict.fromkeys(("pls", "plz", "pleas", "plese", "plse"), "please"),
+    **dict.fromkeys(("thx", "thnx", "tnx"), "thanks"),
+    "u": "you", "ur": "your", "dunno": "don't know", "yea": "yeah", "yess": "yes", "okey": "okay", "oki": "okay",
+    "wanna": "want to", "gonna": "going to", "cuz": "because", "b/c": "because",
+}  # fmt: skip
+_MEANT = ("commit", "push", "proceed", "continue", "perfect", "please", "thanks", "approve", "implement", "merge")
+
+
+def plain(prose: str) -> str:
+    """`prose` in lower case and usual spelling: contractions, letters held down, chat words, a mistyped first word."""
+    text = _RUN.sub(r"\1", prose.lower())
+    text = _TIGHT.sub(lambda m: f"{m[1]}'s" if m[1] else f"i'{m[2]}", _BARE.sub(r"\1n't", text))
+    text = _CHAT.sub(lambda m: _CHATTED.get(m[0], m[0]), text)
+    head, gap, rest = text[:40].partition(" ")
+    for word in _MEANT:
+        if head not in {word, f"{word}s", f"{word}d"} and _one_slip(head, word):
+            return word + gap + rest + text[40:]
+    return text
+
+
+def _one_slip(typed: str, meant: str) -> bool:
+    """Whether one letter was added, left out, replaced, or changed places with the next."""
+    if len(typed) < 4 or abs(len(typed) - len(meant)) > 1:
+        return False
+    at = next((i for i, (a, b) in enumerate(zip(typed, meant, strict=False)) if a != b), min(len(typed), len(meant)))
+    if at == 0:
+        return False
+    a, b = typed[at:], meant[at:]
+    return a[1:] == b[1:] or a[1:] == b or a == b[1:] or (a[:2] == b[1::-1] and a[2:] == b[2:])

@@ -1,7 +1,7 @@
 """Whatever a memory says, it goes into the store whole or is told as a problem, and what comes back is what went in."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from daemon.pipeline.intake import Rows, memory_of, take_in
@@ -50,6 +50,7 @@ def store(tmp_path_factory):
         yield store
 
 
+@example([{"id": "d", "kind": "direction", "place": float("inf"), "line": 2**70}], [], True)
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(NODE | JSON, max_size=8), st.lists(EDGE | JSON, max_size=10), st.booleans())
 def test_any_records_are_taken_in(store, nodes, edges, whole):
