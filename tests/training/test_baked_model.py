@@ -13,6 +13,7 @@ from daemon.steering.neutral import load_neutral
 from daemon.training.run import run_train
 from graph.behaviours.builtin import LISTENING
 from graph.mining.pairs import assign_splits, mine_pairs
+from graph.outcomes import read_memory
 from graph.schema import Pair, Split
 from graph.sources import get_source
 
@@ -21,9 +22,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "listening" / "memory.json"
 
 def evidence() -> dict[Split, tuple[Pair, ...]]:
     """The example's pairs by side of the split."""
-    graph = get_source("node-link").read(EXAMPLE, None).graph
-    assert graph is not None
-    pairs = mine_pairs(graph.episodes("example"), LISTENING)
+    pairs = mine_pairs(read_memory(get_source("node-link"), EXAMPLE).episodes("example"), LISTENING)
     sides = assign_splits(list(Counter(pair.group for pair in pairs).items()), {})
     return {
         side: tuple(pair for pair in pairs if sides[pair.group] == side) for side in ("train", "validation", "test")
