@@ -81,8 +81,7 @@ def _told(memory: MemoryGraph, turn: Turn, verdict: TurnVerdict, how: Mapping[st
     said = memory.node(turn.id)
     common = {key: said[key] for key in ("text", "ts", "file", "place", "line", "native_id") if key in said}
     common |= {"actor": "human", "turn": turn.id}
-    because = list(verdict.because)
-    outcome = {**common, "id": f"outcome:{turn.id}", "kind": NodeKind.OUTCOME, "signal": verdict.signal}
+    outcome = {**common, "id": f"outcome:{turn.id}", "kind": NodeKind.OUTCOME}
     nodes: list[Mapping[str, Any]] = [outcome]
 
     def edge(source: str, target: str, kind: EdgeKind, **more: object) -> Mapping[str, Any]:
@@ -90,8 +89,8 @@ def _told(memory: MemoryGraph, turn: Turn, verdict: TurnVerdict, how: Mapping[st
         return {**body, **how, "turn": turn.id, **more}
 
     weight = round(verdict.probability, 4)
-    signal = {"signal": verdict.signal, "because": because}
-    edges = [edge(turn.response, outcome["id"], _EDGE[verdict.polarity], **signal)]
+    says = {"signal": verdict.signal, "because": list(verdict.because)}
+    edges = [edge(turn.response, outcome["id"], _EDGE[verdict.polarity], **says)]
     if verdict.polarity is Outcome.CORRECTED:
         correction = {**common, "id": f"correction:{turn.id}", "kind": NodeKind.CORRECTION}
         nodes.append(correction)

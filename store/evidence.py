@@ -24,6 +24,9 @@ class Change:
     gone: int
     kept: int
 
+    def __add__(self, other: "Change") -> "Change":
+        return Change(self.added + other.added, self.gone + other.gone, self.kept + other.kept)
+
 
 @dataclass(frozen=True)
 class EpisodeRow:

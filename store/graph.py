@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 _CHUNK = 10_000
 """Ids of one statement, at most; they travel as one JSON text."""
 
-_NODE = "n.id, n.native_key, n.native_id, n.kind, n.text, n.ts, n.actor, n.attributes"
+_NODE = "n.id, n.scope, n.native_key, n.native_id, n.kind, n.text, n.ts, n.actor, n.attributes"
 _EDGE = "e.src, e.kind, e.dst, e.method, e.method_version, e.weight, e.ts, e.attributes"  # its key first
 
 EdgeKey = tuple[str, str, str, str, str]
@@ -31,6 +31,7 @@ class NodeRow:
     """A node. `id` is `node_id(scope, key)`, `native_id` what people know it by; `ts` is UTC ms, 0 when unknown."""
 
     id: str
+    scope: str
     key: str
     native_id: str
     kind: str
@@ -71,7 +72,6 @@ def save_graph(
     conn: Connection,
     source_id: int,
     unit: str,
-    scope: str,
     nodes: Sequence[NodeRow],
     edges: Sequence[EdgeRow],
     now: int,
@@ -87,7 +87,7 @@ def save_graph(
     """
     told = {node.id: node for node in nodes}
     linked = {edge.key: edge for edge in edges}
-    touched = _put_nodes(conn, (source_id, unit, scope), told, now) | _put_edges(conn, (source_id, unit), linked, now)
+    touched = _put_nodes(conn, (source_id, unit), told, now) | _put_edges(conn, (source_id, unit), linked, now)
     if whole:
         touched |= _gone(conn, source_id, unit, told.keys(), linked.keys(), now)
     return touched
@@ -110,7 +110,7 @@ ON CONFLICT (id) DO UPDATE SET source_id = excluded.source_id, unit = excluded.u
 """
 
 
-def _put_nodes(conn: Connection, owner: tuple[int, str, str], nodes: dict[str, NodeRow], now: int) -> set[str]:
+def _put_nodes(conn: Connection, owner: tuple[int, str], nodes: dict[str, NodeRow], now: int) -> set[str]:
     """Write the nodes that the store does not hold so, alive; their ids."""
     sql = "SELECT n.id, n.content_hash FROM json_each(?) j CROSS JOIN node n ON n.id = j.value WHERE n.gone_at IS NULL"
     known = dict(row for chunk in _chunks(nodes) for row in _rows(conn, sql, chunk))
@@ -119,7 +119,18 @@ def _put_nodes(conn: Connection, owner: tuple[int, str, str], nodes: dict[str, N
         attributes = _json(node.attributes)
         digest = _digest(node, attributes)
         if known.get(node.id) != digest:
-            said = (node.key, node.native_id, node.kind, node.text, node.ts, node.actor, attributes, digest, now)
+            said = (
+                node.scope,
+                node.key,
+                node.native_id,
+                node.kind,
+                node.text,
+                node.ts,
+                node.actor,
+                attributes,
+                digest,
+                now,
+            )
             rows.append((node.id, *owner, *said))
     if rows:
         conn.exec_driver_sql(_PUT_NODE, rows)
@@ -311,8 +322,8 @@ def _rows(conn: Connection, sql: str, *values: object) -> list[tuple[Any, ...]]:
 
 
 def _node(row: tuple[Any, ...]) -> NodeRow:
-    key, name, native_id, kind, text, ts, actor, attributes = row
-    return NodeRow(key, name, native_id, kind, text, ts, actor, _read(attributes))
+    row_id, scope, key, native_id, kind, text, ts, actor, attributes = row
+    return NodeRow(row_id, scope, key, native_id, kind, text, ts, actor, _read(attributes))
 
 
 def _edge(row: tuple[Any, ...]) -> EdgeRow:

@@ -22,16 +22,6 @@ class Source:
     last_error: str | None
 
 
-@dataclass(frozen=True)
-class UnknownType:
-    """A record type that this version does not understand, and how many of a source's records were of it."""
-
-    kind: str
-    path: str
-    type: str
-    n: int
-
-
 def add_source(conn: Connection, kind: str, path: str, now: int) -> Source:
     """Watch (kind, path); the one that is watched already, if so."""
     found = one(
@@ -73,20 +63,17 @@ def save_unit(
     conn: Connection,
     source_id: int,
     unit: str,
-    cursor: dict[str, Any] | None,
+    cursor: dict[str, Any],
     now: int,
     unknown: Mapping[str, int],
     problems: int,
     last_problem: str | None,
 ) -> None:
-    """Record how far a unit was read, in the transaction of the rows it gave; without a cursor, that it is no more.
+    """Record how far a unit was read, in the transaction of the rows it gave.
 
     `unknown` counts record types that were not understood since the last cursor, and adds to what was counted before;
     `problems` are those of this read.
     """
-    if cursor is None:
-        run(conn, "DELETE FROM source_unit WHERE source_id = :id AND unit = :unit", id=source_id, unit=unit)
-        return
     run(
         conn,
         "INSERT INTO source_unit (source_id, unit, cursor, read_at, unknown, problems, last_problem) "
@@ -110,14 +97,3 @@ def _unknown(conn: Connection, source_id: int, unit: str) -> dict[str, int]:
 
 def _added(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
     return {name: before.get(name, 0) + more.get(name, 0) for name in before.keys() | more.keys()}
-
-
-def unknown_types(conn: Connection) -> list[UnknownType]:
-    """Record types of watched sources that were not understood, over all units, most frequent first."""
-    rows = select(
-        conn,
-        "SELECT s.kind, s.path, j.key AS type, sum(j.value) AS n "
-        "FROM source s JOIN source_unit u ON u.source_id = s.id, json_each(u.unknown) j "
-        "WHERE s.removed_at IS NULL GROUP BY s.id, j.key ORDER BY n DESC, s.id, j.key",
-    )
-    return [shaped(UnknownType, row) for row in rows]

@@ -47,11 +47,13 @@ def batches(n_edges: int, far: float, seed: int = 7) -> Iterator[tuple[str, list
         number = i // NODES_A_SESSION
         if i % NODES_A_SESSION == 0:
             session = node_id(SCOPE, f"session{number}")
-            nodes.append(NodeRow(session, f"session{number}", f"s{number}", "session", "", 0, "", {}))
+            nodes.append(NodeRow(session, SCOPE, f"session{number}", f"s{number}", "session", "", 0, "", {}))
         kind = TURN[i % 4]
         text = WORDS[: 20 + i % 60] + str(i)
         nodes.append(
-            NodeRow(ids[i], f"n{i}", f"uuid-{i}", kind, text, i, "human", {"file": f"{number}.jsonl", "place": i})
+            NodeRow(
+                ids[i], SCOPE, f"n{i}", f"uuid-{i}", kind, text, i, "human", {"file": f"{number}.jsonl", "place": i}
+            )
         )
         edges.append(EdgeRow(ids[i], session, "part_of", "", "", 1.0, i, {}))
         edges.append(EdgeRow(ids[i], ids[max(i - 1, 0)], "follows", "", "", 1.0, i, {}))
@@ -71,7 +73,7 @@ def build(store: Store, n_edges: int, far: float) -> tuple[int, float, float, in
     for unit, nodes, edges in batches(n_edges, far):
         began, worked = time.perf_counter(), time.process_time()
         with store.write() as conn:
-            save_graph(conn, source.id, unit, SCOPE, nodes, edges, 1)
+            save_graph(conn, source.id, unit, nodes, edges, 1)
         took = time.perf_counter() - began
         wall, cpu, rows = wall + took, cpu + time.process_time() - worked, rows + len(nodes) + len(edges)
         rates.append((len(nodes) + len(edges)) / took)

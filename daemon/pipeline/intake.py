@@ -23,15 +23,15 @@ from graph.redaction.redact import redact
 from graph.schema import Behaviour, EdgeKind, Episode, NodeKind
 from graph.sources.base import Batch
 from store.evidence import BehaviourRow, Change, EpisodeRow, LabelRow, save_behaviours, save_episodes, save_labels
-from store.graph import EdgeRow, NodeRow, chain, forget_unit, neighbourhood, node_id, nodes_by_id, save_graph
-from store.sources import Source, save_unit
+from store.graph import EdgeRow, NodeRow, chain, forget_unit, neighbourhood, node_id, nodes_by_id, owners, save_graph
+from store.sources import Source, list_sources, save_unit
 
 HUBS = frozenset({NodeKind.SESSION.value, NodeKind.PATTERN.value, NodeKind.SOURCE.value})
 """Kinds that join what has little to do with each other: a neighbourhood ends there."""
 
 _TOUCHES = 3  # outcome → proposal → response; correction → proposal → response → direction
 _CONTEXT = 4  # response → correction → proposal → response → direction
-JUDGE_SCOPE = "judge"
+_JUDGE_SCOPE = "judge"
 _AS_THEY_ARE = frozenset({"id", "file", "native_id", "name", "kind", "ts", "source", "target"})
 
 
@@ -64,23 +64,18 @@ def take_in(conn: Connection, source: Source, batches: Sequence[Batch], now: int
 def _store(conn: Connection, source: Source, batch: Batch, now: int) -> tuple[set[str], tuple[Problem, ...]]:
     """Store one batch with its cursor; the ids that it touched, and what was left out."""
     if batch.cursor is None:
-        touched, problems = forget_unit(conn, source.id, batch.unit, now, not batch.whole), batch.problems
-    else:
-        told, problems = _told(batch)
-        rows = _with_judgements(conn, told)
-        touched = save_graph(conn, source.id, batch.unit, batch.scope, rows.nodes, rows.edges, now, batch.whole)
-        patterns = Rows(tuple(row for row in told.nodes if row.kind == NodeKind.PATTERN), ())
-        if patterns.nodes:
-            save_behaviours(conn, [behaviour_row(b, "graph") for b in behaviours_in(memory_of(patterns))], now)
-        if batch.whole and touched:  # a pattern that changed speaks for every response
-            touched |= {row.id for row in rows.nodes if row.kind == NodeKind.RESPONSE}
+        return forget_unit(conn, source.id, batch.unit, now, keep_evidence=not batch.whole), batch.problems
+    told, problems = _told(batch)
+    rows = _with_judgements(conn, told)
+    touched = save_graph(conn, source.id, batch.unit, rows.nodes, rows.edges, now, batch.whole)
+    patterns = Rows(tuple(row for row in told.nodes if row.kind == NodeKind.PATTERN), ())
+    if patterns.nodes:
+        save_behaviours(conn, [behaviour_row(b, "graph") for b in behaviours_in(memory_of(patterns))], now)
+    if batch.whole and touched:  # a pattern that changed speaks for every response
+        touched |= {row.id for row in rows.nodes if row.kind == NodeKind.RESPONSE}
     last = f"{problems[-1].where}: {problems[-1].what}" if problems else None
-    save_unit(conn, source.id, batch.unit, _json(batch.cursor), now, batch.unknown, len(problems), last)
+    save_unit(conn, source.id, batch.unit, dict(batch.cursor), now, batch.unknown, len(problems), last)
     return touched, problems
-
-
-def _json(cursor: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if cursor is None else dict(cursor)
 
 
 def _told(batch: Batch) -> tuple[Rows, tuple[Problem, ...]]:
@@ -90,7 +85,7 @@ def _told(batch: Batch) -> tuple[Rows, tuple[Problem, ...]]:
     edges, faults = clean_edges(batch.edges, cleaned, open_ends=True)
     ids = {key: node_id(batch.scope, key) for key in {*cleaned.nodes, *_ends(edges)}}
     rows = Rows(
-        tuple(_node_row(ids[key], key, body) for key, body in cleaned.nodes.items()),
+        tuple(_node_row(batch.scope, key, body) for key, body in cleaned.nodes.items()),
         tuple(_edge_row(ids[edge.source], ids[edge.target], edge.attributes) for edge in edges),
     )
     if not batch.whole:
@@ -127,16 +122,31 @@ def judged_rows(memory: MemoryGraph, turns: Collection[str] | None = None) -> Ro
 
 def rows_of(judged: Judged) -> Rows:
     """Judgements as rows."""
-    made = {str(node["id"]): node_id(JUDGE_SCOPE, str(node["id"])) for node in judged.nodes}
     cleaned = clean_nodes(judged.nodes)
+    made = {key: node_id(_JUDGE_SCOPE, key) for key in cleaned.nodes}
     edges, _ = clean_edges(judged.edges, cleaned, open_ends=True)
     return Rows(
-        tuple(_node_row(made[key], key, body) for key, body in cleaned.nodes.items()),
+        tuple(_node_row(_JUDGE_SCOPE, key, body) for key, body in cleaned.nodes.items()),
         tuple(
             _edge_row(made.get(edge.source, edge.source), made.get(edge.target, edge.target), edge.attributes)
             for edge in edges
         ),
     )
+
+
+def save_judged(conn: Connection, judged: Rows, turns: Collection[str], now: int) -> bool:
+    """Store judgements of turns that are known already, each with the unit of its turn. True if an episode changed."""
+    homes = owners(conn, turns)
+    changed = False
+    for source in list_sources(conn, removed=True):
+        touched: set[str] = set()
+        for unit in sorted({unit for owner, unit in homes.values() if owner == source.id}):
+            own = judged.of({turn for turn, home in homes.items() if home == (source.id, unit)})
+            touched |= save_graph(conn, source.id, unit, own.nodes, own.edges, now)
+        if touched:
+            change = derive_episodes(conn, source, touched, now)
+            changed |= bool(change.added or change.gone)
+    return changed
 
 
 def derive_episodes(conn: Connection, source: Source, touched: Collection[str], now: int) -> Change:
@@ -170,11 +180,18 @@ def _clean_edge(edge: EdgeRow) -> CleanEdge:
     return CleanEdge(edge.src, edge.dst, body | {key: value for key, value in how.items() if value})
 
 
-def _node_row(row_id: str, key: str, body: Mapping[str, Any]) -> NodeRow:
+def _node_row(scope: str, key: str, body: Mapping[str, Any]) -> NodeRow:
     columns = {"native_id", "kind", "text", "ts", "actor"}
-    more = {name: value for name, value in body.items() if name not in columns}
     return NodeRow(
-        row_id, key, body["native_id"], body["kind"].value, body["text"], body["ts"], body["actor"], attributes=more
+        node_id(scope, key),
+        scope,
+        key,
+        body["native_id"],
+        body["kind"].value,
+        body["text"],
+        body["ts"],
+        body["actor"],
+        attributes={name: value for name, value in body.items() if name not in columns},
     )
 
 

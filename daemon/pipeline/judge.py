@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from daemon.pipeline.context import Context
-from daemon.pipeline.intake import HUBS, JUDGE_SCOPE, Rows, derive_episodes, memory_of, rows_of
+from daemon.pipeline.intake import HUBS, Rows, memory_of, rows_of, save_judged
 from daemon.protocol import ChooseReport, ChooseRequest
 from graph.judging import BY_MODEL, Turn, told, turns_of
 from graph.schema import EdgeKind, Outcome
 from graph.turns.judge import TURNS_VERSION, TurnVerdict, judge_turn
 from graph.turns.prompt import ANSWERS, judge_prompt
-from store.graph import neighbourhood, owners, save_graph, unjudged
-from store.sources import list_sources
+from store.graph import neighbourhood, unjudged
 
 _AT_A_TIME = 64
 _CONTEXT = 4
@@ -45,7 +44,8 @@ def judge(ctx: Context) -> bool:
     verdicts = _verdicts(ctx, turns, str(model.path))
     how = {"method": BY_MODEL, "method_version": TURNS_VERSION, "model": model.digest, "at": ctx.now()}
     rows = rows_of(told(memory, zip(turns, verdicts, strict=True), how))
-    _save(ctx, rows, [turn.id for turn in turns])
+    with ctx.store.write() as conn:
+        save_judged(conn, rows, [turn.id for turn in turns], ctx.now())
     return True
 
 
@@ -77,15 +77,3 @@ def checked(verdict: TurnVerdict, scores: Sequence[float]) -> TurnVerdict:
     if answer in _SAYS[verdict.polarity]:
         return replace(verdict, because=(*verdict.because, f"model: {answer}"))
     return TurnVerdict(Outcome.NEUTRAL, "human_turn", probability, (f"model: {answer}",))
-
-
-def _save(ctx: Context, rows: Rows, turns: Sequence[str]) -> None:
-    with ctx.store.write() as conn:
-        homes = owners(conn, turns)
-        for source in list_sources(conn, removed=True):
-            touched: set[str] = set()
-            for unit in sorted({unit for owner, unit in homes.values() if owner == source.id}):
-                own = rows.of({turn for turn in turns if homes.get(turn) == (source.id, unit)})
-                touched |= save_graph(conn, source.id, unit, JUDGE_SCOPE, own.nodes, own.edges, ctx.now())
-            if touched:
-                derive_episodes(conn, source, touched, ctx.now())

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from daemon.pipeline.context import Context
-from daemon.pipeline.intake import HUBS, JUDGE_SCOPE, Rows, derive_episodes, judged_rows, memory_of
+from daemon.pipeline.intake import HUBS, Rows, judged_rows, memory_of, save_judged
 from daemon.protocol import Progress
 from graph.schema import EdgeKind
 from graph.turns.judge import TURNS_VERSION
 from store.evidence import classifier_version, save_classifier
-from store.graph import EdgeRow, edges_of_kind, neighbourhood, owners, save_graph
-from store.sources import list_sources
+from store.graph import EdgeRow, edges_of_kind, neighbourhood
 
 CLASSIFIER = "human-turns"
 _PAGE = 1000
@@ -50,16 +49,4 @@ def _judge_page(conn: Connection, page: Sequence[EdgeRow], now: int) -> bool:
     turns = {edge.src for edge in page}
     nodes, edges = neighbourhood(conn, turns | {edge.dst for edge in page}, _CONTEXT, HUBS)
     judged = judged_rows(memory_of(Rows(tuple(nodes), tuple(edges))), turns)
-    told = owners(conn, turns)
-    changed = False
-    for source in list_sources(conn, removed=True):
-        units = {unit for owner, unit in told.values() if owner == source.id}
-        touched: set[str] = set()
-        for unit in sorted(units):
-            own = {turn for turn in turns if told.get(turn) == (source.id, unit)}
-            rows = judged.of(own)
-            touched |= save_graph(conn, source.id, unit, JUDGE_SCOPE, rows.nodes, rows.edges, now)
-        if touched:
-            change = derive_episodes(conn, source, touched, now)
-            changed |= bool(change.added or change.gone)
-    return changed
+    return save_judged(conn, judged, turns, now)

@@ -39,7 +39,7 @@ def _watch_one(ctx: Context, source: Source) -> bool:
         for group in _grouped(batch_source.read(Path(source.path), seen)):
             with ctx.store.write() as conn:
                 change, faults = take_in(conn, source, group, ctx.now())
-            total = Change(*(a + b for a, b in zip(_counts(total), _counts(change), strict=True)))
+            total += change
             problems += len(faults)
             batches += len(group)
             ctx.on_progress(Progress(stage=f"reading {source.kind}", done=batches, total=0, note=group[-1].unit[-40:]))
@@ -53,10 +53,6 @@ def _watch_one(ctx: Context, source: Source) -> bool:
     if batches:
         _tell(ctx, source, total, problems)
     return bool(total.added or total.gone)
-
-
-def _counts(change: Change) -> tuple[int, int, int]:
-    return change.added, change.gone, change.kept
 
 
 def _grouped(batches: Iterable[Batch]) -> Iterator[list[Batch]]:

@@ -20,7 +20,14 @@ HUBS = frozenset({"session", "pattern"})
 
 
 def node(name, kind="response", **changes):
-    body = {"key": name, "native_id": f"uuid-{name}", "text": f"text of {name}", "ts": 5, "actor": "agent"}
+    body = {
+        "scope": "claude-code",
+        "key": name,
+        "native_id": f"uuid-{name}",
+        "text": f"text of {name}",
+        "ts": 5,
+        "actor": "agent",
+    }
     return NodeRow(**{"id": name, "kind": kind, "attributes": {}} | body | changes)
 
 
@@ -39,7 +46,7 @@ def conn(store):
 
 
 def tell(conn, nodes=(), edges=(), unit="a.jsonl", whole=False, now=NOW):
-    return save_graph(conn, 1, unit, "claude-code", nodes, edges, now, whole)
+    return save_graph(conn, 1, unit, nodes, edges, now, whole)
 
 
 def near(conn, *ids, hops=9, hubs=HUBS):
