@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from graph.episodes import Verdict, outcomes_of, source_ref
+from graph.judging import judge_memory
 from graph.memory import MemoryGraph
 from graph.records import Problem, plain
 from graph.redaction.redact import redact
 from graph.schema import Frozen, NodeKind, Outcome
 from graph.sources import get_source
 from graph.sources.base import MemorySource
-
-if TYPE_CHECKING:
-    from graph.episodes import Verdict
 
 
 class OutcomeRecord(Frozen):
@@ -34,8 +33,6 @@ def read_memory(source: MemorySource, path: Path) -> MemoryGraph:
     Raises:
         GraphError: The source cannot be read.
     """
-    from graph.judging import judge_memory
-
     nodes: dict[str, Mapping[str, Any]] = {}
     edges: list[Mapping[str, Any]] = []
     problems: list[Problem] = []
@@ -71,44 +68,30 @@ def mine_outcomes(kind: str, path: Path) -> list[OutcomeRecord]:
     Raises:
         GraphError: The kind is unknown, or the source cannot be read.
     """
-    from graph.episodes import outcomes_of, source_ref
-
     memory = read_memory(get_source(kind), path)
-    taken = {verdict.outcome_node: verdict for verdict in outcomes_of(memory)}
-    records = [_record(memory, kind, verdict) for verdict in taken.values()]
+    taken = list(outcomes_of(memory))
     # An interruption before the agent had said anything: it happened, and says nothing about a response.
-    alone = [node for node in memory.of_kind(NodeKind.OUTCOME) if node not in taken]
-    return records + [
-        OutcomeRecord(
-            source_ref=source_ref(memory, kind, node_id),
-            uuid=str(memory.node(node_id)["native_id"]),
-            line=_line(memory.node(node_id)),
-            polarity=Outcome.NEUTRAL,
-            signal=plain(memory.node(node_id).get("signal")) or "outcome",
-            weight=0.0,
-            pairable=False,
-            text=redact(memory.node(node_id)["text"]).text,
-        )
-        for node_id in alone
-    ]
+    known = {verdict.outcome_node for verdict in taken}
+    alone = [_of_nothing(memory, node_id) for node_id in memory.of_kind(NodeKind.OUTCOME) if node_id not in known]
+    return [_record(memory, kind, verdict) for verdict in {v.outcome_node: v for v in (*taken, *alone)}.values()]
 
 
-def _record(memory: MemoryGraph, kind: str, verdict: "Verdict") -> OutcomeRecord:
-    from graph.episodes import source_ref
+def _of_nothing(memory: MemoryGraph, node_id: str) -> Verdict:
+    node = memory.node(node_id)
+    signal = plain(node.get("signal")) or "outcome"
+    return Verdict(node_id, node_id, Outcome.NEUTRAL, signal, 0.0, False, node["text"], node["ts"])
 
+
+def _record(memory: MemoryGraph, kind: str, verdict: Verdict) -> OutcomeRecord:
     node = memory.node(verdict.outcome_node)
+    line = node.get("line")
     return OutcomeRecord(
         source_ref=source_ref(memory, kind, verdict.outcome_node if "place" in node else verdict.response),
         uuid=str(node["native_id"]),
-        line=_line(node),
+        line=line if isinstance(line, int) else None,
         polarity=verdict.outcome,
         signal=verdict.signal,
         weight=verdict.weight,
         pairable=verdict.pairable,
         text=redact(verdict.words).text,
     )
-
-
-def _line(node: Mapping[str, Any]) -> int | None:
-    line = node.get("line")
-    return line if isinstance(line, int) else None

@@ -113,8 +113,7 @@ class Pair(Frozen):
     """One positive and one negative response to the same direction. A line of a pairs file, plus its provenance.
 
     `group` is the session: pairs of one group lie on one side of a split. `episodes` are (positive id, negative id),
-    empty for a pair that came from a pairs file. `matched` is "similarity" where the positive answered another
-    direction of the same session, which is much like the prompt.
+    empty for a pair that came from a pairs file.
     """
 
     behaviour: str = Field(min_length=1)
@@ -124,7 +123,6 @@ class Pair(Frozen):
     group: str = Field(min_length=1)
     weight: float = Field(default=1.0, gt=0, le=1)
     episodes: tuple[str, ...] = ()
-    matched: Literal["direction", "similarity"] = "direction"
 
     @field_validator("prompt")
     @classmethod

@@ -197,7 +197,6 @@ def _pair(good: _Side, bad: _Side, behaviour: Behaviour, likeness: float | None 
         group=bad.episode.session,
         weight=min(good.weight, bad.weight) * (1.0 if likeness is None else likeness),
         episodes=(good.episode.id, bad.episode.id),
-        matched="direction" if likeness is None else "similarity",
     )
 
 

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from graph.errors import GraphError, SourceMissingError
 from graph.sources.base import Cursor, Problem
 from graph.sources.snapshot import inside
+from graph.sources.stamp import stamp_of, unchanged
 
 _HEAD = 4096
 _TAIL = 256
@@ -92,7 +93,7 @@ class Appended:
             "offset": offset,
             "head": _hash_at(self._file, 0, min(offset, _HEAD)),
             "tail": _hash_at(self._file, max(0, offset - _TAIL), offset),
-            **_stamp(self._stat),
+            **stamp_of(self._stat),
             "size": self._stat.st_size if self._at_end else offset,
         }
 
@@ -110,7 +111,7 @@ def open_appended(path: Path, folder: Path, entry: Cursor | None, max_line: int 
     """
     real = inside(path, folder)
     try:
-        if entry is not None and _stamp(os.stat(real)).items() <= entry.items():  # noqa: PTH116 - the hot path of an idle tick
+        if unchanged(os.stat(real), entry):  # noqa: PTH116 - the hot path of an idle tick
             return None
         # O_NONBLOCK: a named pipe must be refused, not waited for. O_NOFOLLOW: what was resolved is what is opened.
         descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -145,14 +146,3 @@ def _go_on_from(file: FileIO, found: os.stat_result, entry: Cursor | None) -> tu
 
 def _hash_at(file: FileIO, begin: int, end: int) -> str:
     return hashlib.sha256(os.pread(file.fileno(), end - begin, begin)).hexdigest()
-
-
-def _stamp(found: os.stat_result) -> dict[str, int]:
-    # ctime changes with the content even where a tool sets mtime back (rsync, cp -p, git).
-    return {
-        "size": found.st_size,
-        "mtime_ns": found.st_mtime_ns,
-        "ctime_ns": found.st_ctime_ns,
-        "inode": found.st_ino,
-        "device": found.st_dev,
-    }

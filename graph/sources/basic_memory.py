@@ -26,7 +26,7 @@ from graph.sources.base import DEFAULT_MAX_BYTES, Batch, Cursor
 from graph.sources.log_tree import read_tree
 from graph.sources.preferences import is_person_name, is_rule_name, states_wish
 from graph.sources.snapshot import take
-from graph.sources.stamp import file_stamp
+from graph.sources.stamp import seems_unchanged
 from graph.sources.telling import Telling
 
 _KEY = re.compile(r"([A-Za-z_][\w-]*)\s*:(?:\s+(.*))?$")
@@ -57,18 +57,16 @@ class BasicMemorySource:
         scope = f"{self.kind}:{root}"
 
         def read_note(file: Path, folder: Path, unit: str, cursor: Cursor | None) -> Iterator[Batch]:
-            stamp = file_stamp(file)
-            if _hidden(unit) or (cursor is not None and stamp.items() <= cursor.items()):
+            if _hidden(unit) or seems_unchanged(file, cursor):
                 return
             snapshot = take(file, folder, self.max_bytes)
-            entry = stamp | snapshot.entry
-            if cursor is not None and cursor.get("sha256") == entry["sha256"]:
-                yield Batch(unit, scope, entry)
+            if cursor is not None and cursor.get("sha256") == snapshot.entry["sha256"]:
+                yield Batch(unit, scope, snapshot.entry)
                 return
             note = parse_note(snapshot.data.decode("utf-8-sig", "replace"), unit.removesuffix(".md"))
             told = _tell(note, str(file))
             problems = tuple(Problem(f"{file}:{line}", what) for line, what in note.problems)
-            yield Batch(unit, scope, entry, tuple(told.nodes.values()), tuple(told.edges), True, problems)
+            yield Batch(unit, scope, snapshot.entry, tuple(told.nodes.values()), tuple(told.edges), True, problems)
 
         return read_tree(root, seen, scope, lambda name: name.endswith(".md") and name[0] != ".", read_note)
 

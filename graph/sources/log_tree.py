@@ -14,6 +14,7 @@ from pathlib import Path
 from graph.errors import GraphError, SourceMissingError
 from graph.sources.base import Batch, Cursor, Problem
 from graph.sources.snapshot import inside
+from graph.sources.stamp import unchanged
 
 ReadLog = Callable[[Path, Path, str, Cursor | None], Iterator[Batch]]
 """Reads one file: its path, the folder that it must lie in, its unit, and its cursor."""
@@ -109,10 +110,4 @@ def _unchanged(entry: os.DirEntry[str], cursor: Cursor) -> bool:
         found = entry.stat(follow_symlinks=False)
     except OSError:
         return False
-    return (
-        cursor.get("size") == found.st_size
-        and cursor.get("mtime_ns") == found.st_mtime_ns
-        and cursor.get("ctime_ns") == found.st_ctime_ns
-        and cursor.get("inode") == found.st_ino
-        and cursor.get("device") == found.st_dev
-    )
+    return unchanged(found, cursor)

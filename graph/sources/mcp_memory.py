@@ -26,7 +26,7 @@ from graph.sources.base import DEFAULT_MAX_BYTES, Batch, Cursor
 from graph.sources.log_tree import read_tree
 from graph.sources.preferences import is_person_name, is_rule_name, states_wish
 from graph.sources.snapshot import Snapshot, take
-from graph.sources.stamp import file_stamp
+from graph.sources.stamp import seems_unchanged
 from graph.sources.telling import Telling
 
 _BOM = b"\xef\xbb\xbf"
@@ -55,18 +55,16 @@ class McpMemorySource:
         root = Path(os.path.abspath(path))  # noqa: PTH100 - a scope must not depend on `..`, nor on where links lead
 
         def read_memory(file: Path, folder: Path, unit: str, cursor: Cursor | None) -> Iterator[Batch]:
-            stamp = file_stamp(file)
-            if cursor is not None and stamp.items() <= cursor.items():
+            if seems_unchanged(file, cursor):
                 return
             scope = f"{self.kind}:{file}"
             snapshot, memory = self._still(file, folder, cursor)
-            entry = stamp | snapshot.entry
-            if cursor is not None and cursor.get("sha256") == entry["sha256"]:
-                yield Batch(unit, scope, entry)
+            if cursor is not None and cursor.get("sha256") == snapshot.entry["sha256"]:
+                yield Batch(unit, scope, snapshot.entry)
                 return
             told, open_ends = _tell(memory, file)
             nodes, problems = tuple(told.nodes.values()), (*memory.problems, *open_ends)
-            yield Batch(unit, scope, entry, nodes, tuple(told.edges), True, problems, memory.unknown)
+            yield Batch(unit, scope, snapshot.entry, nodes, tuple(told.edges), True, problems, memory.unknown)
 
         return read_tree(root, seen, f"{self.kind}:{root}", _is_memory, read_memory)
 

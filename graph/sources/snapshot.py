@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from graph.errors import GraphError, SourceMissingError
-from graph.sources.base import Cursor
+from graph.sources.stamp import stamp_of
 
 _TRIES = 3
 
@@ -35,18 +35,6 @@ def inside(path: Path, folder: Path) -> Path:
     return real
 
 
-def _stamp(found: os.stat_result) -> dict[str, int]:
-    # ctime changes with the content even where a tool sets mtime back (rsync, cp -p, git).
-    return {"size": found.st_size, "mtime_ns": found.st_mtime_ns, "ctime_ns": found.st_ctime_ns}
-
-
-def seems_unchanged(path: Path, entry: Cursor | None) -> bool:
-    """The cheap question: are size and times what they were?"""
-    if entry is None:
-        return False
-    return all(entry.get(name) == value for name, value in _stamp(path.stat()).items())
-
-
 def take(path: Path, folder: Path, max_bytes: int, on_read: Callable[[Path], None] = lambda _: None) -> Snapshot:
     """The whole file, read again if it changed meanwhile. `on_read` is called between reading and looking again.
 
@@ -64,8 +52,8 @@ def take(path: Path, folder: Path, max_bytes: int, on_read: Callable[[Path], Non
             raise SourceMissingError(f"{path}: not there; name a file or a folder") from None
         except OSError as error:
             raise GraphError(f"{path}: cannot be read ({error.strerror}); make it readable for this user") from None
-        if (_stamp(before), before.st_ino, len(data)) == (_stamp(after), after.st_ino, after.st_size):
-            return Snapshot(path, data, {**_stamp(after), "sha256": hashlib.sha256(data).hexdigest()})
+        if (stamp_of(before), len(data)) == (stamp_of(after), after.st_size):
+            return Snapshot(path, data, {**stamp_of(after), "sha256": hashlib.sha256(data).hexdigest()})
     raise GraphError(f"{path}: changed while it was read, {_TRIES} times; it will be read when it is still")
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from graph.errors import GraphError, SourceMissingError
 from graph.records import Problem, Records, identifier, same_content
 from graph.sources.base import Batch, Cursor
-from graph.sources.snapshot import Snapshot, inside, seems_unchanged, take, too_large
+from graph.sources.snapshot import Snapshot, inside, take, too_large
+from graph.sources.stamp import seems_unchanged
 
 Parse = Callable[[bytes, Path], Records]
 

@@ -56,7 +56,7 @@ CASES = [
     ("connection", "postgres://joe:pw1@db.example.com:5432/x", "postgres://[redacted login]@db.example.com:5432/x"),
     ("userinfo", "https://joe@example.com/x", "https://[redacted login]@example.com/x"),
     ("mail", "ask joe.doe+x@mail.example.co.uk.", "ask [redacted mail]."),
-    ("home", "in /home/joe/work/x.py:3", "in ~/work/x.py:3"),
+    ("home", "in /home/joe/src/x.py:3", "in ~/src/x.py:3"),
     ("mac home", "cd /Users/joe.doe && ls", "cd ~ && ls"),
     ("windows home", "C:\\Users\\Joe\\work", "~/work"),
     ("escaped windows home", "c:\\\\users\\\\joe\\\\work", "~/work"),
