@@ -104,14 +104,14 @@ def _told(memory: MemoryGraph, turn: Turn, verdict: TurnVerdict, how: Mapping[st
 def that_count(edges: Iterable[CleanEdge]) -> list[CleanEdge]:
     """Edges of anybody else, and of each turn's judgements the one that counts.
 
-    This version's; a model's over a rule's, the latest model's over an earlier one's.
+    This version's; a model's, which says when it judged (`at`), over a rule's, and the latest model's.
     """
     kept = [edge for edge in edges if not outdated(edge.attributes.get("method_version"))]
-    judged: dict[str, tuple[bool, float]] = {}
+    latest: dict[str, int] = {}
     for edge in kept:
         if (turn := _judged_turn(edge)) is not None:
-            judged[turn] = max(judged.get(turn, (False, 0.0)), _standing(edge))
-    return [e for e in kept if (turn := _judged_turn(e)) is None or _standing(e) == judged[turn]]
+            latest[turn] = max(latest.get(turn, 0), _judged_at(edge))
+    return [e for e in kept if (turn := _judged_turn(e)) is None or _judged_at(e) == latest[turn]]
 
 
 def _judged_turn(edge: CleanEdge) -> str | None:
@@ -120,9 +120,9 @@ def _judged_turn(edge: CleanEdge) -> str | None:
     return turn if isinstance(turn, str) and version.startswith(JUDGE) else None
 
 
-def _standing(edge: CleanEdge) -> tuple[bool, float]:
+def _judged_at(edge: CleanEdge) -> int:
     at = edge.attributes.get("at")
-    return edge.attributes.get("method") == BY_MODEL, float(at) if isinstance(at, int | float) else 0.0
+    return at if isinstance(at, int) else 0
 
 
 def outdated(method_version: object) -> bool:

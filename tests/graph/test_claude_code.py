@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from graph.errors import SourceMissingError
 from graph.memory import MemoryGraph
+from graph.outcomes import mine_outcomes
 from graph.schema import Outcome
 from graph.sources import claude_code
 from graph.sources.claude_code import ClaudeCodeSource, says_nothing
@@ -320,6 +321,15 @@ def test_an_interruption_before_anything_was_said_judges_no_response(told):
     assert found.signals() == {("u1", "interrupt")}
     assert found.links("interrupted_by") == set()
     assert found.links("follows") == {("h2", "m1"), ("h3", "m1")}
+
+
+def test_every_marker_is_mined_an_interruption_of_nothing_too(tmp_path):
+    log = Log().user("h1", "Do it.").agent("a1", "m1", "Done.").user("h2", "Teh same agian.")
+    log.user("u1", [{"type": "text", "text": INTERRUPT}]).user("h3", "The same again.").agent("a2", "m2", "Working.")
+    log.user("u2", [{"type": "text", "text": INTERRUPT}])
+    found = mine_outcomes("claude-code", write(tmp_path / "s1.jsonl", log))
+    marks = {(one.uuid, one.polarity, one.pairable) for one in found if one.signal == "interrupt"}
+    assert marks == {("u1", Outcome.NEUTRAL, False), ("u2", Outcome.REJECTED, False)}
 
 
 def test_a_shutdown_is_no_interruption(told):

@@ -171,6 +171,39 @@ def test_words_that_tell_are_none(words):
     assert not is_question(words)
 
 
+def taken_up(*more_edges, to="c"):
+    """A direction, a rejected response, its correction, and a response to `to` that was only answered."""
+    nodes = [
+        node("d", "direction", "Use gRPC."),
+        node("r", "response", "HTTP it is.", FIRST_MS + 1),
+        node("no", "outcome", "no", FIRST_MS + 2, signal="human_turn"),
+        node("c", "correction", "gRPC, as I said.", FIRST_MS + 3),
+        node("d2", "direction", "gRPC, as I said.", FIRST_MS + 3),
+        node("r2", "response", "Right, gRPC.", FIRST_MS + 4),
+        node("next", "outcome", "now the tests", FIRST_MS + 5, signal="human_turn"),
+    ]
+    edges = [
+        edge("r", "d", "responds_to"),
+        edge("r", "no", "rejected_by"),
+        edge("c", "r", "corrects"),
+        edge("r2", to, "responds_to"),
+        edge("r2", "next", "answered_by"),
+    ]
+    episodes = MemoryGraph.from_records(nodes, [*edges, *more_edges]).episodes("x")
+    return [(e.direction, e.response, e.outcome, e.signal, e.weight) for e in episodes]
+
+
+def test_a_response_that_takes_up_a_correction_and_is_not_corrected_again_is_accepted_a_little():
+    corrected = ("Use gRPC.", "HTTP it is.", Outcome.CORRECTED, "human_turn", 0.8)
+    taken = ("Use gRPC.", "Right, gRPC.", Outcome.ACCEPTED, "taken_up", 0.4)
+    assert taken_up() == [corrected, taken]
+    assert taken_up(edge("d2", "d", "supersedes"), to="d2") == [corrected, taken]
+
+
+def test_a_response_that_was_only_answered_says_nothing_by_itself():
+    assert taken_up(to="d2") == [("Use gRPC.", "HTTP it is.", Outcome.CORRECTED, "human_turn", 0.8)]
+
+
 def test_a_wordless_rejection_followed_by_a_question_is_a_question():
     nodes, edges = memory(exchange(0, words=""))
     nodes = [{**n, "text": "What does it do?"} if n["id"] == "c-0" else n for n in nodes]
