@@ -7,16 +7,17 @@ The daemon's own `watch` stage over a synthetic tree (see claude_code.py), in CP
     first     a first look: nodes, edges, judged human turns, episodes and cursors in a new store
     idle      a look at 1,000 files that did not change
     append    a look after one more megabyte of one transcript
-    memory    the most that this process held (resident, kilobytes from the kernel) after the first look
+    command   `reflexd once --until watch` on the same tree, as a process of its own: wall time, and the most it held
 """
 
 import argparse
 import random
-import resource
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from claude_code import (
@@ -62,6 +63,31 @@ def first_look(tree: Path) -> tuple[float, Watched, Path]:
     folder = Path(tempfile.mkdtemp(prefix="reflexd-watch-"))
     watched = Watched(folder, tree)
     return cpu_seconds(watched.look), watched, folder
+
+
+def as_a_command(tree: Path) -> str:
+    """Wall seconds and resident MiB of a first look by the command line, in a home of its own."""
+    with tempfile.TemporaryDirectory(prefix="reflexd-watch-") as folder:
+        reflexd = [sys.executable, "-m", "daemon", "--config", f"{folder}/reflexd.toml"]
+        for arguments in (["init", "--dir", folder], ["source", "add", "claude-code", str(tree)]):
+            subprocess.run([*reflexd, *arguments], check=True, capture_output=True)
+        begin, peak = time.perf_counter(), 0
+        with subprocess.Popen([*reflexd, "once", "--until", "watch"], stdout=subprocess.DEVNULL) as child:
+            while child.poll() is None:
+                peak = held(child.pid) or peak  # what wait4 says includes this process's own size, from before exec
+                time.sleep(0.02)
+        if child.returncode:
+            raise RuntimeError(f"reflexd once ended with {child.returncode}")
+        return f"{time.perf_counter() - begin:.1f} s wall, {peak / 1024:.0f} MiB"
+
+
+def held(pid: int) -> int:
+    """The most that a process has held so far, resident kilobytes; 0 once it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)
 
 
 def measure_append(tree: Path, watched: Watched, rounds: int) -> list[float]:
@@ -110,7 +136,7 @@ def main() -> None:
         print(f"{size / 1e6:.0f} MB in {len(list(tree.rglob('*.jsonl')))} files; {rows}; Python {python}")
         for way, found in rates.items():
             print(f"{way:8}{spread([size / 1e6 / value for value in found], '.0f')} MB/s")
-        print(f"memory  {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+        print(f"command {as_a_command(tree)}")
         shares = [s / statistics.median(rates["first"]) * 100 for s in measure_append(tree, last[0], arguments.rounds)]
         print(f"append  {spread(shares, '.2f')} % of the first look, {1e8 / size:.2f} % of the bytes")
     idle = measure_idle(max(5, arguments.rounds))
