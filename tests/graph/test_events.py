@@ -2,10 +2,10 @@
 
 import json
 import os
-from pathlib import Path
 
 import orjson
 import pytest
+from event_logs import MUTATIONS, TALK, cursors, lines, memory, read, said
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,96 +13,16 @@ from graph.behaviours.patterns import BUILTIN, behaviours_in
 from graph.episodes import episodes_of
 from graph.errors import GraphError, SourceMissingError
 from graph.events import (
-    EVENTS,
     MAX_LINE,
-    EventError,
-    event_line,
-    event_schema,
-    events_schema,
     line_id,
-    parse_event,
-    read_event,
 )
-from graph.memory import MemoryGraph
 from graph.mining.pairs import mine_pairs
 from graph.schema import EdgeKind
 from graph.sources import base
 from graph.sources import events as source_module
 from graph.sources.events import EventsSource
 
-ROOT = Path(__file__).parent.parent.parent
-MUTATIONS = 400 * int(os.environ.get("REFLEXD_FUZZ", "1"))
-
-TALK = (
-    {"event": "direction", "id": "d1", "session": "s1", "text": "Use the vendored parser.", "ts": 1_772_438_400_000},
-    {
-        "event": "response",
-        "id": "r1",
-        "session": "s1",
-        "direction": "d1",
-        "text": "I'd suggest we write our own instead; it would be cleaner.",
-        "proposal": "Create billing/parser.py",
-        "ts": 1_772_438_401_000,
-    },
-    {
-        "event": "outcome",
-        "id": "o1",
-        "response": "r1",
-        "polarity": "corrected",
-        "words": "No.",
-        "correction": "The vendored one, please.",
-        "signal": "tool_rejected_with_reason",
-        "ts": "2026-03-02T08:00:02Z",
-    },
-    {
-        "event": "response",
-        "id": "r2",
-        "session": "s1",
-        "direction": "d1",
-        "text": "Right, pulling in the vendored one.",
-        "ts": 1_772_438_403_000,
-    },
-    {"event": "outcome", "id": "o2", "response": "r2", "polarity": "accepted", "words": "good", "weight": 0.5},
-    {"event": "direction", "id": "d2", "session": "s1", "text": "Thanks. Now the invoices.", "follows": "r2"},
-    {"event": "preference", "id": "p1", "text": "Small commits.", "prefers": "brevity", "avoids": "lecturing"},
-    {
-        "event": "pattern",
-        "name": "brevity",
-        "description": "answers in a line / lectures",
-        "positive_cues": [r"^(yes|done)\b"],
-        "negative_cues": [r"\bin general\b"],
-    },
-    {"event": "label", "response": "r1", "behaviour": "brevity", "pole": "negative", "weight": 0.8},
-)
-
-
-def lines(*events):
-    return b"".join(orjson.dumps(event) + b"\n" for event in events)
-
-
-def read(path, seen=None):
-    return list(EventsSource().read(path, seen or {}))
-
-
-def memory(*batches):
-    nodes = {node["id"]: node for batch in batches for node in batch.nodes}
-    return MemoryGraph.from_records(nodes.values(), [edge for batch in batches for edge in batch.edges])
-
-
-def cursors(batches):
-    return {batch.unit: batch.cursor for batch in batches if batch.cursor is not None}
-
-
-def said(batches):
-    """Everything that batches say, in one order."""
-    nodes = {node["id"]: dict(node) for batch in batches for node in batch.nodes}
-    edges = {orjson.dumps(edge, option=orjson.OPT_SORT_KEYS) for batch in batches for edge in batch.edges}
-    unknown = {}
-    for batch in batches:
-        for name, count in batch.unknown.items():
-            unknown[name] = unknown.get(name, 0) + count
-    problems = sorted((problem.where, problem.what) for batch in batches for problem in batch.problems)
-    return nodes, edges, unknown, problems
+# ---------------------------------------------------------------- what a reader makes of it
 
 
 @pytest.fixture
@@ -110,114 +30,6 @@ def log(tmp_path):
     path = tmp_path / "log" / "events.jsonl"
     path.parent.mkdir()
     return path
-
-
-# ---------------------------------------------------------------- what may be written
-
-
-def test_the_published_schema_is_that_of_the_models():
-    published = (ROOT / "docs" / "events.schema.json").read_bytes()
-    assert orjson.loads(published) == events_schema(), "python -m graph.events > docs/events.schema.json"
-
-
-@pytest.mark.parametrize("kind", sorted(EVENTS))
-def test_every_example_of_the_schema_is_an_event_that_survives_being_written(kind):
-    examples = event_schema(kind)["examples"]
-    assert examples
-    for example in examples:
-        event = parse_event(example)
-        assert parse_event(orjson.loads(event_line(event))) == event
-
-
-def test_every_key_of_every_event_is_described():
-    silent = [
-        f"{kind}.{key}"
-        for kind in EVENTS
-        for key, schema in event_schema(kind)["properties"].items()
-        if key != "event" and not schema.get("description")
-    ]
-    assert silent == []
-
-
-BAD = [
-    ({"event": "direction", "session": "s", "text": "x", "mood": "cross"}, "direction: mood: unknown key"),
-    ({"event": "direction", "session": "s", "text": " \n"}, "direction: text: says nothing"),
-    ({"event": "direction", "text": "x"}, "direction: session: Field required"),
-    ({"event": "direction", "session": "s\x00", "text": "x"}, "direction: session: has a control character"),
-    ({"event": "direction", "session": "s", "text": "x", "id": 17}, "direction: id: should be a valid string"),
-    ({"event": "direction", "session": "s", "text": "x", "id": "i" * 201}, "direction: id: String should have at most"),
-    ({"event": "direction", "session": "s", "text": "x", "ts": 1.5}, "direction: ts: neither ISO 8601 nor UTC"),
-    ({"event": "direction", "session": "s", "text": "x", "ts": True}, "direction: ts: neither ISO 8601 nor UTC"),
-    ({"event": "response", "session": "s", "text": "x"}, "response: direction: Field required"),
-    ({"event": "outcome", "response": "r", "polarity": "fine"}, "outcome: polarity: should be 'accepted', 'rejected'"),
-    ({"event": "outcome", "response": "r", "polarity": "corrected"}, "outcome: correction: missing"),
-    (
-        {"event": "outcome", "response": "r", "polarity": "accepted", "correction": "no"},
-        "outcome: correction: does not go with polarity accepted",
-    ),
-    ({"event": "outcome", "response": "r", "polarity": "neutral", "weight": 1.5}, "outcome: weight: should be less"),
-    ({"event": "outcome", "response": "r", "polarity": "neutral", "signal": "Loud!"}, "outcome: signal: is no name"),
-    ({"event": "preference", "text": "x", "prefers": "Small commits"}, "preference: prefers: is no name"),
-    ({"event": "pattern", "name": "p", "positive_cues": "yes"}, "pattern: positive_cues: should be a valid tuple"),
-    ({"event": "label", "response": "r", "behaviour": "b", "pole": "good"}, "label: pole: should be 'positive'"),
-    ({"event": "mood", "text": "x"}, "event 'mood' is unknown; known are direction, response"),
-    ({"text": "x"}, "event: missing"),
-    ([1], "not a JSON object"),
-]
-
-
-@pytest.mark.parametrize(("raw", "message"), BAD)
-def test_what_cannot_be_used_is_refused_by_name(raw, message):
-    with pytest.raises(EventError) as refused:
-        parse_event(raw)
-    assert str(refused.value).startswith(message)
-    assert "\n" not in str(refused.value)
-    assert refused.value.exit_code == 65
-
-
-@pytest.mark.parametrize("raw", [raw for raw, _ in BAD])
-def test_the_published_schema_refuses_the_same(raw):
-    jsonschema = pytest.importorskip("jsonschema")
-    validator = jsonschema.Draft202012Validator(events_schema())
-    assert not validator.is_valid(raw)
-    assert all(validator.is_valid(event) for event in TALK)
-
-
-@pytest.mark.parametrize(
-    ("raw", "message"),
-    [
-        ({"event": "direction", "session": "s", "text": "x", "ts": 1_772_438_400}, "looks like seconds"),
-        ({"event": "direction", "session": "s", "text": "x", "ts": "yesterday"}, "neither ISO 8601"),
-        ({"event": "direction", "session": "s", "text": "a\ud800"}, "not valid Unicode"),
-        ({"event": "pattern", "name": "p", "positive_cues": ["(a+)+"]}, "repeats a repeat"),
-        ({"event": "pattern", "name": "p", "negative_cues": ["("]}, "not a regular expression"),
-        ({"event": "outcome", "response": "r", "polarity": "neutral", "weight": float("nan")}, "weight"),
-    ],
-)
-def test_what_a_schema_cannot_say_is_refused_too(raw, message):
-    with pytest.raises(EventError, match=message):
-        parse_event(raw)
-
-
-def test_null_means_left_out_and_is_not_written():
-    event = parse_event({"event": "direction", "session": "s", "text": "x", "follows": None, "ts": None})
-    assert event_line(event) == b'{"event":"direction","session":"s","text":"x"}'
-
-
-def test_a_line_has_a_limit():
-    event = parse_event({"event": "direction", "session": "s", "text": "x" * MAX_LINE})
-    with pytest.raises(EventError, match="a line holds at most 1,048,576"):
-        event_line(event)
-
-
-def test_reading_is_tolerant_where_writing_is_strict():
-    found = read_event({"event": "direction", "session": "s", "text": "x", "mood": "cross", "\ud800": 1})
-    assert found.event.text == "x"
-    assert found.unknown == ("direction.mood", "direction.\ufffd")
-    assert read_event({"event": "mood"}).unknown == ("mood",)
-
-
-# ---------------------------------------------------------------- what a reader makes of it
 
 
 def test_a_conversation_becomes_episodes_and_a_pair(log):
