@@ -134,19 +134,16 @@ def rows_of(judged: Judged) -> Rows:
     )
 
 
-def save_judged(conn: Connection, judged: Rows, turns: Collection[str], now: int) -> bool:
-    """Store judgements of turns that are known already, each with the unit of its turn. True if an episode changed."""
+def save_judged(conn: Connection, judged: Rows, turns: Collection[str], now: int) -> None:
+    """Store judgements of turns that are known already, each with the unit of its turn."""
     homes = owners(conn, turns)
-    changed = False
     for source in list_sources(conn, removed=True):
         touched: set[str] = set()
         for unit in sorted({unit for owner, unit in homes.values() if owner == source.id}):
             own = judged.of({turn for turn, home in homes.items() if home == (source.id, unit)})
             touched |= save_graph(conn, source.id, unit, own.nodes, own.edges, now)
         if touched:
-            change = derive_episodes(conn, source, touched, now)
-            changed |= bool(change.added or change.gone)
-    return changed
+            derive_episodes(conn, source, touched, now)
 
 
 def derive_episodes(conn: Connection, source: Source, touched: Collection[str], now: int) -> Change:

@@ -18,7 +18,7 @@ _CONTEXT = 4  # turn → response → correction → proposal → response
 
 
 def rejudge(ctx: Context) -> bool:
-    """Judge every human turn again if this version's judge has not yet. True if any episode came or went.
+    """Judge every human turn again if this version's judge has not yet. True if there were any.
 
     One transaction a page. Killed on the way it begins anew, and what is judged already is not written again.
     """
@@ -26,27 +26,26 @@ def rejudge(ctx: Context) -> bool:
         before = classifier_version(conn, CLASSIFIER)
     if before == TURNS_VERSION:
         return False
-    changed, done = False, 0
-    after = None
+    done, after = 0, None
     while True:
         with ctx.store.write() as conn:
             page = edges_of_kind(conn, EdgeKind.FOLLOWS, after, _PAGE)
             if not page:
                 save_classifier(conn, CLASSIFIER, TURNS_VERSION, ctx.now())
                 break
-            changed |= _judge_page(conn, page, ctx.now())
+            _judge_page(conn, page, ctx.now())
         after = page[-1].key
         done += len(page)
         ctx.on_progress(Progress(stage="judging again", done=done, total=0))
         ctx.beat()
     if before is not None:
         ctx.say(f"human turns: judged again by {TURNS_VERSION}, {done} looked at; {before} judged them before")
-    return changed
+    return done > 0
 
 
-def _judge_page(conn: Connection, page: Sequence[EdgeRow], now: int) -> bool:
+def _judge_page(conn: Connection, page: Sequence[EdgeRow], now: int) -> None:
     """Judge the turns of a page, and bring the episodes of what they follow up to date."""
     turns = {edge.src for edge in page}
     nodes, edges = neighbourhood(conn, turns | {edge.dst for edge in page}, _CONTEXT, HUBS)
     judged = judged_rows(memory_of(Rows(tuple(nodes), tuple(edges))), turns)
-    return save_judged(conn, judged, turns, now)
+    save_judged(conn, judged, turns, now)

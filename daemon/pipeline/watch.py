@@ -19,7 +19,7 @@ _MAX_GROUP = 200
 
 
 def watch(ctx: Context) -> bool:
-    """Read every source once, after a better judge has judged again. True if any episode came or went."""
+    """Read every source once, after a better judge has judged again. True if anything was read anew."""
     judged = rejudge(ctx)
     with ctx.store.read() as conn:
         sources = list_sources(conn)
@@ -52,7 +52,7 @@ def _watch_one(ctx: Context, source: Source) -> bool:
             save_read(conn, source.id, ctx.now(), error)
     if batches:
         _tell(ctx, source, total, problems)
-    return bool(total.added or total.gone)
+    return batches > 0  # a label or a weight may have changed where no episode came or went
 
 
 def _grouped(batches: Iterable[Batch]) -> Iterator[list[Batch]]:

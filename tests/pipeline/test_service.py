@@ -42,6 +42,17 @@ def test_an_idle_look_does_not_mine_again(place):
     assert ran == ["watch", "mine", "watch", "watch"]
 
 
+def test_a_label_that_changes_where_no_episode_does_is_mined(place):
+    folder, _, service, ran = place
+    service.look()
+    said = memory()
+    said["nodes"].append({"id": "p", "kind": "pattern", "name": "listening", "text": ""})
+    said["edges"].append({"source": "r0-0a", "target": "p", "kind": "instance_of", "pole": "negative"})
+    (folder / "memory.json").write_text(json.dumps(said))
+    service.look()
+    assert ran == ["watch", "mine", "watch", "mine"]
+
+
 def test_new_evidence_a_decision_and_another_setting_are_mined_at_once(place):
     folder, _, service, ran = place
     service.look()
