@@ -71,10 +71,6 @@ class MemoryGraph:
         """Ids of all nodes of one kind, by time, then id."""
         return sorted((n for n, body in self.graph.nodes.items() if body["kind"] is kind), key=self.when)
 
-    def sessions(self) -> list[str]:
-        """Ids of all sessions, by time, then id."""
-        return self.of_kind(NodeKind.SESSION)
-
     def when(self, node_id: str) -> tuple[int, str]:
         """Sort key: time, then id."""
         return int(self.graph.nodes[node_id]["ts"]), node_id
@@ -90,17 +86,6 @@ class MemoryGraph:
         for source, target, body in self.graph.in_edges(node_id, data=True):
             if body["kind"] in kinds:
                 yield Edge(source, target, body)
-
-    def neighbourhood(self, ids: Iterable[str], hops: int) -> "MemoryGraph":
-        """What lies within `hops` edges (either way) of any of `ids`; unknown ids have no neighbours."""
-        import networkx as nx
-
-        known = [node_id for node_id in ids if node_id in self.graph]
-        near: set[str] = set()
-        if known:
-            layers = nx.bfs_layers(self.graph.to_undirected(as_view=True), known)
-            near.update(node_id for _, layer in zip(range(hops + 1), layers, strict=False) for node_id in layer)
-        return MemoryGraph(self.graph.subgraph(near).copy())
 
     def episodes(self, source_ref_prefix: str) -> list[Episode]:
         """One episode for each response that has a direction and an outcome, by time, then id."""

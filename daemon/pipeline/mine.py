@@ -11,7 +11,7 @@ from daemon.pipeline.intake import behaviour_row
 from daemon.settings import Settings
 from graph.behaviours.patterns import classify
 from graph.mining.pairs import MiningLimits, MiningReport, assign_splits
-from graph.mining.pairs import mine as mine_pairs_and_report
+from graph.mining.pairs import mine as mine_pairs
 from graph.schema import Behaviour, Episode, Label, Pair, Split
 from store.evidence import (
     BehaviourRow,
@@ -109,7 +109,7 @@ def _mine_one(
         ],
     )
     decided = decided_pairs(conn, behaviour.name)
-    return mine_pairs_and_report(episodes, behaviour, limits, pinned=decided.pinned, dropped=decided.dropped)
+    return mine_pairs(episodes, behaviour, limits, pinned=decided.pinned, dropped=decided.dropped)
 
 
 def _groups(pairs: list[Pair], episodes: list[Episode]) -> list[tuple[str, int]]:

@@ -30,7 +30,6 @@ __all__ = [
     "MiningReport",
     "assign_splits",
     "mine",
-    "mine_pairs",
     "normalised",
     "read_pairs_file",
     "write_pairs_file",
@@ -62,21 +61,6 @@ class _Side:
     def thread(self) -> tuple[str, str, str]:
         """The text is part of it: an edited direction is another one."""
         return self.episode.session, self.episode.direction_id, self.episode.direction
-
-
-def mine_pairs(
-    episodes: Sequence[Episode],
-    behaviour: Behaviour,
-    limits: MiningLimits = MiningLimits(),  # noqa: B008 - frozen
-    pinned: Collection[str] = frozenset(),
-    dropped: Collection[str] = frozenset(),
-) -> list[Pair]:
-    """All pairs of `behaviour`, by time, then id: see `mine`.
-
-    Raises:
-        GraphError: A cue of the behaviour is no usable regular expression.
-    """
-    return mine(episodes, behaviour, limits, pinned, dropped)[0]
 
 
 def mine(

@@ -6,10 +6,15 @@ from memories import memory
 
 from graph.behaviours.patterns import BUILTIN
 from graph.memory import MemoryGraph
-from graph.mining.pairs import mine_pairs
+from graph.mining.pairs import mine
 
 LISTENING = BUILTIN[0]
 EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def mine_pairs(*evidence, **limits):
+    """The pairs alone, without the report."""
+    return mine(*evidence, **limits)[0]
 
 
 def episodes(*exchanges, sessions=("s-1",), nodes=(), edges=()):

@@ -16,7 +16,7 @@ from graph.events import (
     MAX_LINE,
     line_id,
 )
-from graph.mining.pairs import mine_pairs
+from graph.mining.pairs import mine
 from graph.schema import EdgeKind
 from graph.sources import base
 from graph.sources import events as source_module
@@ -58,7 +58,7 @@ def test_two_answers_to_one_direction_pair_up(log):
     (listening,) = (behaviour for behaviour in BUILTIN if behaviour.name == "listening")
     log.write_bytes(lines(*TALK[:5]))
     episodes = episodes_of(memory(*read(log)), "events")
-    pairs = mine_pairs(episodes, listening)
+    pairs, _ = mine(episodes, listening)
     assert [(pair.positive, pair.negative) for pair in pairs] == [(TALK[3]["text"], TALK[1]["text"])]
 
 

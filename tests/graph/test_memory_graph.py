@@ -259,21 +259,10 @@ def test_a_memory_without_sessions_counts_as_one_session():
     assert {e.session for e in graph.episodes("x")} == {"file:m.json"}
 
 
-def test_a_neighbourhood_is_what_lies_within_so_many_edges():
-    graph = graph_of(exchange(0), exchange(1, "s-2"), sessions=("s-1", "s-2"))
-    assert set(graph.neighbourhood(["d-0"], 0).graph) == {"d-0"}
-    assert set(graph.neighbourhood(["d-0", "unknown"], 1).graph) == {"d-0", "s-1", "r-0a", "r-0b"}
-    assert len(graph.neighbourhood(["d-0"], 9)) == 7
-    assert len(graph.neighbourhood(["unknown"], 9)) == 0
-    assert graph.sessions() == ["s-1", "s-2"]
+def test_nodes_of_a_kind_come_by_time():
+    graph = graph_of(exchange(1, "s-2"), exchange(0), sessions=("s-1", "s-2"))
+    assert graph.of_kind(NodeKind.SESSION) == ["s-1", "s-2"]
     assert graph.of_kind(NodeKind.DIRECTION) == ["d-0", "d-1"]
-
-
-def test_the_graph_of_a_neighbourhood_is_its_own():
-    graph = graph_of(exchange(0))
-    near = graph.neighbourhood(["d-0"], 1)
-    near.graph.remove_node("d-0")
-    assert "d-0" in graph.graph
 
 
 JSON = st.recursive(

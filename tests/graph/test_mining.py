@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from memories import FIRST_MS, edge, exchange, memory, node
-from mined_episodes import EXAMPLES, LISTENING, episodes, pairs
+from mined_episodes import EXAMPLES, LISTENING, episodes, mine_pairs, pairs
 
 from graph.behaviours.patterns import BUILTIN
 from graph.memory import MemoryGraph
-from graph.mining.pairs import assign_splits, mine_pairs, normalised
+from graph.mining.pairs import assign_splits, normalised
 from graph.mining.splits import SHARES
 from graph.schema import ChatMessage, pairs_digest
 from graph.weights import ACCEPTED, REJECTED

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from memories import FIRST_MS
-from mined_episodes import LISTENING
+from mined_episodes import LISTENING, mine_pairs
 
 from graph.mining.duplicates import first_of_alike
 from graph.mining.limits import source_of
-from graph.mining.pairs import MiningLimits, mine, mine_pairs
+from graph.mining.pairs import MiningLimits, mine
 from graph.schema import Episode
 
 

@@ -12,7 +12,7 @@ from daemon.steering.loading import load_model
 from daemon.steering.neutral import load_neutral
 from daemon.training.run import run_train
 from graph.behaviours.builtin import LISTENING
-from graph.mining.pairs import assign_splits, mine_pairs
+from graph.mining.pairs import assign_splits, mine
 from graph.outcomes import read_memory
 from graph.schema import Pair, Split
 from graph.sources import get_source
@@ -22,7 +22,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "listening" / "memory.json"
 
 def evidence() -> dict[Split, tuple[Pair, ...]]:
     """The example's pairs by side of the split."""
-    pairs = mine_pairs(read_memory(get_source("node-link"), EXAMPLE).episodes("example"), LISTENING)
+    pairs, _ = mine(read_memory(get_source("node-link"), EXAMPLE).episodes("example"), LISTENING)
     sides = assign_splits(list(Counter(pair.group for pair in pairs).items()), {})
     return {
         side: tuple(pair for pair in pairs if sides[pair.group] == side) for side in ("train", "validation", "test")
