@@ -85,8 +85,8 @@ class Service:
     def _run(self, context: Context, name: str) -> None:
         """One stage; mining, which looks at all evidence, only when there is something new to it."""
         if name != "mine":
-            did = run_stage(context, name)
-            self.evidence_changed |= did and name in {"watch", "judge"}
+            if run_stage(context, name) and name in {"watch", "judge"}:
+                self.evidence_changed = True  # set, never computed from itself: the two ticks run side by side
             return
         with open_reader(self.home.database) as reader:
             decided = reader.rows(
@@ -95,7 +95,8 @@ class Service:
             )
         asked = (self.settings.mining, self.settings.behaviours, decided)
         if self.evidence_changed or asked != self.mined_for:
-            self.evidence_changed = False  # before, so that what comes meanwhile is not missed
+            # Before, so that what comes meanwhile is not missed, and that a look which fails is made again.
+            self.evidence_changed, self.mined_for = False, None
             run_stage(context, name)
             self.mined_for = asked
 

@@ -42,6 +42,25 @@ def test_an_idle_look_does_not_mine_again(place):
     assert ran == ["watch", "mine", "watch", "watch"]
 
 
+def test_a_look_that_failed_is_mined_by_the_next(place, monkeypatch):
+    folder, _, service, ran = place
+    service.look()
+    (folder / "memory.json").write_text(json.dumps(memory(sessions=3)))
+    counted = service_module.run_stage
+
+    def failing(context, name):
+        if name == "mine":
+            raise OSError("the disk is full")
+        return counted(context, name)
+
+    monkeypatch.setattr(service_module, "run_stage", failing)
+    with pytest.raises(OSError, match="full"):
+        service.look()
+    monkeypatch.setattr(service_module, "run_stage", counted)
+    service.look()
+    assert ran == ["watch", "mine", "watch", "watch", "mine"]
+
+
 def test_a_label_that_changes_where_no_episode_does_is_mined(place):
     folder, _, service, ran = place
     service.look()
