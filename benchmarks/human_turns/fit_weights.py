@@ -1,8 +1,8 @@
 """Fits the weights of `graph.turns.judge` again: `python fit_weights.py TRANSCRIPTS --turns TURNS`.
 
 Trains on the labelled turns and on the written ones beside this file, chooses the temperature on people left out of the
-training, and writes graph/turns/weights.json. Without `--turns` (the text of the blind turns, which is not in the
-project) it trains on the rest; the weights then differ from those of the project.
+training, and writes graph/turns/weights.json. `--turns` is the text of the blind turns, or of as many of them as could
+be fetched; it is not in the project. Without it, or with other turns, the weights differ from those of the project.
 """
 
 import argparse
@@ -27,9 +27,11 @@ WRITTEN_WEIGHT = 1.5
 WORDS_OF_PEOPLE = 3
 """A single word is a feature only when so many people said it (the written turns are one)."""
 CANDIDATE = (0.20, 0.25)
-BAR = (0.60, 0.55)
+BAR = (0.55, 0.55)
 STEPS, CLOSE = 4_000, 1e-5
 WORD_KINDS = ("word:", "first:", "second:")
+LEARNT_FROM = {"first blind": "blind_labels.jsonl", "second blind": "blind_labels_2.jsonl"}
+"""The labels of turns that were blind once, each under the name of its part."""
 
 Array = npt.NDArray[np.float64]
 
@@ -83,29 +85,46 @@ def turns_with_labels(turns: Path, labels: Path) -> list[Example]:
     `turns` has {"key", "words", "before"} a line, `labels` {"key", "label", "class"}; the person is the repository's
     owner. A key that only one of the files has ends the program.
     """
-    told = {row["key"]: row for row in map(orjson.loads, turns.read_bytes().splitlines())}
-    named = {row["key"]: row for row in map(orjson.loads, labels.read_bytes().splitlines())}
+    told, named = _by_key(turns), _by_key(labels)
     if odd := told.keys() ^ named.keys():
         raise SystemExit(f"{len(odd)} keys are in only one of {turns} and {labels}, such as {min(odd)}")
-    return [
-        Example(
-            features(turn["words"], turn["before"]),
-            CLASSES.index(named[key]["label"]),
-            key.rpartition("#")[0],
-            words=turn["words"],
-            before=turn["before"],
-            kind=named[key]["class"],
-            uuid=key,
-            person=key.partition("/")[0],
-        )
-        for key, turn in told.items()
-    ]
+    return [_example(turn, named[key]) for key, turn in told.items()]
+
+
+def _by_key(path: Path) -> dict[str, dict[str, str]]:
+    return {row["key"]: row for row in map(orjson.loads, path.read_bytes().splitlines())}
+
+
+def _example(turn: dict[str, str], label: dict[str, str], split: str = "") -> Example:
+    return Example(
+        features(turn["words"], turn["before"]),
+        CLASSES.index(label["label"]),
+        turn["key"].rpartition("#")[0],
+        split,
+        turn["words"],
+        turn["before"],
+        label["class"],
+        turn["key"],
+        turn["key"].partition("/")[0],
+    )
+
+
+def blind_turns(turns: Path) -> list[Example]:
+    """The turns of a file, each with its label of LEARNT_FROM and the name of its part.
+
+    A label without a turn is passed over, for not every file can be fetched again; a turn without a label ends the
+    program.
+    """
+    named = {key: (part, row) for part, file in LEARNT_FROM.items() for key, row in _by_key(HERE / file).items()}
+    told = _by_key(turns)
+    if odd := told.keys() - named.keys():
+        raise SystemExit(f"{len(odd)} turns of {turns} have no label, such as {min(odd)}")
+    return [_example(turn, named[key][1], named[key][0]) for key, turn in told.items()]
 
 
 def real_turns(folder: Path, turns: Path | None) -> list[Example]:
-    """All labelled turns of people; those of `turns` are the blind ones."""
-    blind = turns_with_labels(turns, HERE / "blind_labels.jsonl") if turns else []
-    return [*labelled(folder), *blind]
+    """All labelled turns of people; those of `turns` were blind once."""
+    return [*labelled(folder), *(blind_turns(turns) if turns else [])]
 
 
 def written() -> list[Example]:
@@ -209,7 +228,7 @@ def main() -> None:
     """Fit and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="the folder of Claude Code transcripts that labels.jsonl speaks of")
-    parser.add_argument("--turns", type=Path, help="the text of the turns that blind_labels.jsonl speaks of")
+    parser.add_argument("--turns", type=Path, help="the text of the turns that the blind labels speak of")
     arguments = parser.parse_args()
     real, made = real_turns(arguments.folder, arguments.turns), written()
     warm = temperature(held_out(real, made))

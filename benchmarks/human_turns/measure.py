@@ -1,8 +1,8 @@
 """Precision and recall of `graph.turns` on labelled turns: `python benchmarks/human_turns/measure.py TRANSCRIPTS`.
 
-Each turn is judged with weights that never saw its person; `--blind TURNS` adds the turns of blind_labels.jsonl, whose
-text is not in the project. Or, for turns that nothing was fitted on, with the weights as they are:
-`python benchmarks/human_turns/measure.py --turns TURNS --labels LABELS`, both JSON lines.
+Each turn is judged with weights that never saw its person; `--blind TURNS` adds turns that were blind once and are
+learnt from now, whose text is not in the project. Or, for turns that nothing was fitted on, with the weights as they
+are: `python benchmarks/human_turns/measure.py --turns TURNS --labels LABELS`, both JSON lines.
 
 Intervals are 95 %, from 2,000 draws of whole people with a fixed seed. No text of a transcript is shown. What these
 numbers are worth, and which of them is clean: the README.
@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from fit_weights import CLASSES, Example, held_out, real_turns, temperature, turns_with_labels, written
+from fit_weights import CLASSES, LEARNT_FROM, Example, held_out, real_turns, temperature, turns_with_labels, written
 
 from graph.schema import Outcome
 from graph.turns.judge import Weights, check_candidate, fitted, probabilities, verdict_of
@@ -143,7 +143,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "folder", type=Path, nargs="?", help="the folder of Claude Code transcripts that labels.jsonl speaks of"
     )
-    parser.add_argument("--blind", type=Path, help="the text of the turns of blind_labels.jsonl, beside the folder")
+    parser.add_argument(
+        "--blind", type=Path, help="the text of the turns that the blind labels speak of, beside the folder"
+    )
     parser.add_argument("--turns", type=Path, help="turns that nothing was fitted on, instead of a folder")
     parser.add_argument("--labels", type=Path, help="the labels of --turns")
     parser.add_argument("--errors", action="store_true", help="show the uuids of the turns that are judged wrongly")
@@ -166,8 +168,9 @@ def main() -> None:
     warm = temperature(pairs)
     pairs = [(example, replace(weights, temperature=warm)) for example, weights in pairs]
     if arguments.blind:
-        report("sessions of the folder", [pair for pair in pairs if pair[0].split], arguments.errors)
-        report("blind turns", [pair for pair in pairs if not pair[0].split], arguments.errors)
+        report("sessions of the folder", [pair for pair in pairs if pair[0].split not in LEARNT_FROM], arguments.errors)
+        for part in LEARNT_FROM:
+            report(f"{part} turns", [pair for pair in pairs if pair[0].split == part], arguments.errors)
     report("all, each person left out once", pairs, arguments.errors and not arguments.blind)
     by_person(pairs)
 

@@ -23,7 +23,7 @@ from graph.turns.prose import own_prose
 
 __all__ = ["TURNS_VERSION", "TurnVerdict", "check_candidate", "judge_prompt", "judge_turn"]
 
-TURNS_VERSION = "human-turns 2"
+TURNS_VERSION = "human-turns 3"
 
 NEGATIVE, ACCEPT, NEUTRAL, FAILURE = range(4)
 """Places of the four classes in every list of probabilities."""
