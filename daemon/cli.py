@@ -25,6 +25,7 @@ COMMANDS = {
     "vectors": "daemon.commands.look:vectors",
     "show": "daemon.commands.look:show",
     "why": "daemon.commands.why:why",
+    "diff": "daemon.commands.diff:diff",
     "history": "daemon.commands.look:history",
     "queue": "daemon.commands.look:queue",
     "active": "daemon.commands.look:active",

@@ -24,7 +24,7 @@ def export_safetensors(store: Store, vector: str, path: Path) -> None:
         pairs = split_pairs(vector_pairs(conn, row.id))["train"]
         model = get_model(conn, row.model_digest)
     matrix = np.frombuffer(data, dtype="<f4").reshape(n_layers, dim).copy()
-    save(path, from_parts(matrix, row.behaviour, pairs, model.digest, model.template_digest, row.lineage))
+    save(path, from_parts(matrix, row.behaviour, pairs, model.digest, row.template_digest, row.lineage))
 
 
 def export_gguf(store: Store, vector: str, path: Path) -> None:

@@ -5,6 +5,7 @@ reflexd.toml            the configuration
   reflexd.db            the store
   models/<name>/        models that `reflexd model add` provided
   vectors/              vector files, one a version
+  activations/<model>/  what models showed at replies, so that no text is read twice; may be deleted
   training/<job>/<token>/   what one attempt at a training job wrote
   registry/<digest>/    what inference servers read
   locks/                one lock: only one reflexd works here at a time
@@ -41,6 +42,11 @@ class Home:
     def vectors(self) -> Path:
         """Vector files, one a version."""
         return self.state / "vectors"
+
+    @property
+    def activations(self) -> Path:
+        """Rows (`daemon.steering.rows`) of every model."""
+        return self.state / "activations"
 
     @property
     def training(self) -> Path:

@@ -1,6 +1,6 @@
 """What the resident and the model process say to each other: one JSON object a line, frozen models, no torch.
 
-    resident ──▶ {"op": "choose" | "extract" | "verify" | "train", "request": {...}}
+    resident ──▶ {"op": "choose" | "extract" | "screen" | "verify" | "train", "request": {...}}
     resident ◀── {"progress": {...}} *  then  {"report": {...}} | {"error": {...}}
 
 The model process never opens the store: it reads files that the request names and writes into the folder it names.
@@ -18,6 +18,10 @@ from graph.schema import ChatMessage, Frozen, Pair
 Aggregator = Literal["mean_difference", "pca", "logistic"]
 OptimizerName = Literal["apollo", "apollo-mini", "adamw"]
 TargetSet = Literal["writers", "query"]
+NumberType = Literal["float32", "bfloat16"]
+
+WAITING = "waiting"
+"""The stage of a progress report whose note says why work waits; an empty note says that it goes on."""
 
 
 class NeutralText(Frozen):
@@ -61,7 +65,10 @@ class ChooseReport(Frozen):
 
 
 class ExtractRequest(Frozen):
-    """Vectors of every layer from `pairs`."""
+    """Vectors of the layers from `pairs`: of the first `depth` of them, as a share.
+
+    `rows` is where activations are kept for the next time, at most `rows_bytes` of them; without it none are kept.
+    """
 
     model: Path
     pairs: tuple[Pair, ...]
@@ -70,20 +77,27 @@ class ExtractRequest(Frozen):
     aggregator: Aggregator = "mean_difference"
     seed: int = 0
     threads: int = 0
+    depth: float = Field(default=1.0, gt=0, le=1)
+    rows: Path | None = None
+    rows_bytes: int = 0
 
 
 class LayerStatistics(Frozen):
-    """One block output: norms in residual units; coherence = mean cosine of pair differences to the vector."""
+    """One block output: norms in residual units; coherence, split-half cosine and d′: `daemon.steering.moments`."""
 
     layer: int
     vector_norm: float
     median_residual_norm: float
     coherence: float
     split_half_cosine: float
+    d_prime: float | None = None
 
 
 class ExtractReport(Frozen):
-    """Where the vector file is and what it holds; `sha256` is that of the float32 matrix (n_layers, hidden)."""
+    """Where the vector file is and what it holds; `sha256` is that of the float32 matrix (n_layers, hidden).
+
+    `libraries` (name: version), `device` and `threads` are those that computed it; empty and 0 where nobody said.
+    """
 
     path: Path
     sha256: str
@@ -95,6 +109,42 @@ class ExtractReport(Frozen):
     template_digest: str
     layers: tuple[LayerStatistics, ...]
     seconds: float
+    libraries: dict[str, str] = Field(default_factory=dict)
+    device: str = "cpu"
+    threads: int = 0
+
+
+# ---------------------------------------------------------------- screen
+
+
+class ScreenRequest(Frozen):
+    """A first look at `pairs`: statistics of the first `depth` of the layers, no vector and no file.
+
+    `numbers` None takes bfloat16 where a short measurement says that it is faster here, else float32.
+    """
+
+    model: Path
+    pairs: tuple[Pair, ...]
+    behaviour: str
+    seed: int = 0
+    threads: int = 0
+    depth: float = Field(default=1.0, gt=0, le=1)
+    numbers: NumberType | None = None
+
+
+class ScreenReport(Frozen):
+    """`numbers`: what the pairs were read in, and `because` why; `speedup`: bfloat16 over float32, where measured."""
+
+    n_pairs: int
+    n_layers: int
+    numbers: NumberType
+    because: str
+    speedup: float | None
+    layers: tuple[LayerStatistics, ...]
+    model_digest: str
+    seconds: float
+    device: str
+    threads: int
 
 
 # ---------------------------------------------------------------- verify
@@ -116,7 +166,10 @@ class VerifySettings(Frozen):
 
 
 class VerifyRequest(Frozen):
-    """Choose layer and dose on `validation`, measure once on `test`. `train` is only for the label-shuffled nulls."""
+    """Choose layer and dose on `validation`, measure once on `test`. `train` is only for the label-shuffled nulls.
+
+    `rows` is where extraction kept its activations.
+    """
 
     model: Path
     vector: Path
@@ -127,6 +180,7 @@ class VerifyRequest(Frozen):
     neutral_test: tuple[NeutralText, ...]
     settings: VerifySettings = VerifySettings()
     threads: int = 0
+    rows: Path | None = None
 
 
 class DosePoint(Frozen):

@@ -41,6 +41,24 @@ class ExtractionSettings(Frozen):
 
     aggregator: Aggregator = "mean_difference"
     min_pairs: int = Field(default=16, ge=2, description="pairs in the training split before a first extraction")
+    refresh_share: float = Field(
+        default=0.2, gt=0, description="changed training pairs for a new version, as a share of the version before's"
+    )
+    refresh_cosine: float = Field(
+        default=0.97,
+        ge=-1,
+        le=1,
+        description="a new version too when its predicted cosine to the one before is this low",
+    )
+    depth: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="share of the layers, from the first, that is read; must hold those of `verification.layers`",
+    )
+    activations_mb: int = Field(
+        default=2048, ge=0, description="activations kept on disk, so that a refresh reads only new text"
+    )
     seed: int = 0
 
 
@@ -84,8 +102,22 @@ class ScheduleSettings(Frozen):
 class ProcessSettings(Frozen):
     """The process that holds the model."""
 
-    threads: int = Field(default=0, ge=0, description="torch threads; 0 = one a core")
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$",
+        description="auto: a CUDA GPU where torch sees one, else cpu; or cpu, cuda, cuda:N",
+    )
+    threads: int = Field(
+        default=0, ge=0, description="torch threads; 0: the daemon leaves a quarter of the cores to others, `once` none"
+    )
     nice: int = Field(default=10, ge=0, le=19)
+    keep_model_s: float = Field(
+        default=60, ge=0, le=86_400, description="seconds that the model stays in memory after its last use"
+    )
+    wait_above: float = Field(
+        default=0.75, gt=0, le=1, description="the daemon waits while others use more of cores or GPU; 1 never waits"
+    )
+    wait_most_s: float = Field(default=3600, ge=0, description="and for one unit of work no longer than this")
 
 
 class BehaviourSettings(Frozen):

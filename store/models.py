@@ -44,12 +44,13 @@ def add_model(
     parent_digest: str | None = None,
     job_id: int | None = None,
 ) -> None:
-    """Add weights; the same ones again only move to `path`."""
+    """Add weights. The same ones again move to `path` and take its template: what was made with another is stale."""
     run(
         conn,
         "INSERT INTO model (digest, name, path, hidden_size, n_layers, template_digest, root_digest, parent_digest, "
         "job_id, added_at) VALUES (:digest, :name, :path, :hidden, :layers, :template, :root, :parent, :job, :now) "
-        "ON CONFLICT (digest) DO UPDATE SET path = excluded.path",
+        "ON CONFLICT (digest) DO UPDATE SET path = excluded.path, template_digest = excluded.template_digest, "
+        "changed_at = excluded.added_at WHERE (path, template_digest) IS NOT (excluded.path, excluded.template_digest)",
         digest=digest,
         name=name,
         path=path,

@@ -17,6 +17,7 @@ class ServedRow:
     name: str
     behaviour: str
     root_digest: str
+    template_digest: str
     sha256: str
     layer: int
     dose: float
@@ -27,8 +28,8 @@ class ServedRow:
 
 
 _SERVED = """
-SELECT s.vector_id, v.behaviour || '@' || v.version AS name, v.behaviour, v.root_digest, v.blob_sha256 AS sha256,
-  v.layer, s.dose, s.coefficient, v.coefficient / v.dose AS coefficient_per_dose, s.enabled, v.state
+SELECT s.vector_id, v.behaviour || '@' || v.version AS name, v.behaviour, v.root_digest, v.template_digest,
+  v.blob_sha256 AS sha256, v.layer, s.dose, s.coefficient, v.coefficient / v.dose AS coefficient_per_dose, s.enabled, v.state
 FROM served s JOIN vector_version v ON v.id = s.vector_id
 WHERE v.state IN ('verified', 'promoted', 'retired') ORDER BY s.vector_id
 """

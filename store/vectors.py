@@ -30,6 +30,7 @@ class VectorRow:
     version: int
     model_digest: str
     root_digest: str
+    template_digest: str
     pairs_digest: str
     recipe: str
     state: str
@@ -44,6 +45,7 @@ class VectorRow:
     effect_high: float | None
     reason: str | None
     superseded_by: int | None
+    stale_reason: str | None
     state_since: int
     created_at: int
 
@@ -51,22 +53,6 @@ class VectorRow:
     def name(self) -> str:
         """As people write it: `listening@3`."""
         return f"{self.behaviour}@{self.version}"
-
-
-def find_candidate(
-    conn: Connection, behaviour: str, root_digest: str, pairs_digest: str, recipe: str
-) -> VectorRow | None:
-    """The version made of this evidence, whatever became of it: the same evidence never makes a second one."""
-    row = one(
-        conn,
-        "SELECT * FROM vector_version WHERE behaviour = :behaviour AND root_digest = :root AND pairs_digest = :pairs "
-        "AND recipe = :recipe",
-        behaviour=behaviour,
-        root=root_digest,
-        pairs=pairs_digest,
-        recipe=recipe,
-    )
-    return shaped(VectorRow, row) if row else None
 
 
 def create_candidate(
@@ -80,13 +66,15 @@ def create_candidate(
     pair_splits: Mapping[str, str],
     now: int,
 ) -> VectorRow:
-    """The next version of a behaviour, with its evidence."""
+    """The next version of a behaviour, with its evidence. Its parent is the version before for the same root."""
     run(
         conn,
-        "INSERT INTO vector_version (behaviour, version, model_digest, root_digest, pairs_digest, recipe, state, "
-        "parent_id, lineage, state_since, created_at) "
-        "SELECT :behaviour, coalesce(max(version), 0) + 1, :model, :root, :pairs, :recipe, 'candidate', "
-        "max(id), :lineage, :now, :now FROM vector_version WHERE behaviour = :behaviour",
+        "INSERT INTO vector_version (behaviour, version, model_digest, root_digest, template_digest, pairs_digest, "
+        "recipe, state, parent_id, lineage, state_since, created_at) "
+        "SELECT :behaviour, coalesce(max(version), 0) + 1, :model, :root, "
+        "coalesce((SELECT template_digest FROM model WHERE digest = :model), ''), :pairs, :recipe, 'candidate', "
+        "coalesce(max(iif(root_digest = :root, id, NULL)), max(id)), :lineage, :now, :now "
+        "FROM vector_version WHERE behaviour = :behaviour",
         behaviour=behaviour,
         model=model_digest,
         root=root_digest,
@@ -261,10 +249,10 @@ def in_state(conn: Connection, *states: str) -> list[VectorRow]:
 
 
 def last_verified(conn: Connection, behaviour: str, root_digest: str, n: int) -> list[VectorRow]:
-    """The last `n` versions of a behaviour that were proved, newest first, superseded ones included."""
+    """The last `n` versions of a behaviour that were proved and are not stale, newest first, superseded ones too."""
     sql = (
         "SELECT * FROM vector_version WHERE behaviour = :behaviour AND root_digest = :root AND effect IS NOT NULL "
-        "AND state <> 'withdrawn' ORDER BY version DESC LIMIT :n"
+        "AND state <> 'withdrawn' AND stale_at IS NULL ORDER BY version DESC LIMIT :n"
     )
     return [shaped(VectorRow, row) for row in select(conn, sql, behaviour=behaviour, root=root_digest, n=n)]
 

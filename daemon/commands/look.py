@@ -1,5 +1,7 @@
 """Looking: what is known, and where everything stands. Reads the store's views; works with the daemon stopped."""
 
+from typing import Any
+
 import click
 
 from daemon.commands.opened import reading
@@ -66,20 +68,46 @@ def show(ctx: click.Context, vector: str, as_json: bool) -> None:
             (vector,),
         )
         jobs = reader.rows("SELECT * FROM queue WHERE vector = ?", (vector,))
+        parent = reader.rows(
+            "SELECT behaviour || '@' || version AS vector FROM vector_version WHERE id = ?", (identity["parent_id"],)
+        )
     lineage = orjson.loads(str(identity.pop("lineage") or "{}"))
     report = orjson.loads(str(identity.pop("report") or "null"))
     if as_json:
         print_json({**identity, "lineage": lineage, "verification": report, "jobs": jobs})
         return
-    print_fields(
-        {**found[0], "pairs_digest": identity["pairs_digest"], "model_digest": identity["model_digest"]}, False
-    )
+    print_fields(found[0], False)
+    click.echo("\nlineage")
+    print_fields(_lineage(identity, lineage, parent[0]["vector"] if parent else None), False)
     if report:
         click.echo("\nproof, on directions never used for extraction")
         print_fields(_proof(report), False)
     if jobs:
         click.echo("\ntraining")
         print_rows(jobs, False, empty="")
+
+
+def _lineage(identity: dict[str, Any], lineage: dict[str, Any], parent: object) -> dict[str, object]:
+    """What it came from and was made with; what an older reflexd did not record is left out."""
+    cosines = lineage.get("cosine_to_parent")
+    layer = identity["layer"]
+    turned = {}
+    if cosines and layer is not None and layer < len(cosines):
+        turned[f"cosine to it, layer {layer}"] = cosines[layer]
+    if cosines and (known := [value for value in cosines if value is not None]):
+        turned["cosine to it, all layers"] = f"{min(known):.3f} to {max(known):.3f}"
+    told = ("code_version", "python", "threads", "device", "seconds")
+    return {
+        "made because": lineage.get("because"),
+        "parent": parent,
+        **turned,
+        "pairs_digest": identity["pairs_digest"],
+        "model_digest": identity["model_digest"],
+        "template_digest": identity["template_digest"],
+        "recipe": identity["recipe"],
+        **{name: lineage[name] for name in told if lineage.get(name)},
+        **lineage.get("libraries", {}),
+    }
 
 
 def _proof(report: dict[str, object]) -> dict[str, object]:

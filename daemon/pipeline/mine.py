@@ -1,6 +1,7 @@
 """mine: label live episodes, pair them within a direction, and give each session its side of the split."""
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import cast
 
 import orjson
@@ -12,7 +13,7 @@ from daemon.settings import Settings
 from graph.behaviours.patterns import classify
 from graph.mining.pairs import MiningLimits, MiningReport, assign_splits
 from graph.mining.pairs import mine as mine_pairs
-from graph.schema import Behaviour, Episode, Label, Pair, Split
+from graph.schema import Behaviour, Episode, Label, Outcome, Pair, Split
 from store.evidence import (
     BehaviourRow,
     LabelRow,
@@ -48,6 +49,8 @@ def mine(ctx: Context) -> bool:
         if change.added or change.gone:
             left = _left_out(mined[name][1])
             ctx.say(f"{name}: {change.added} new pairs, {change.gone} gone, {change.kept} kept{left}")
+    if episodes and not any(change.added or change.kept for change in changes.values()):
+        ctx.say(f"no pairs in {len(episodes)} episodes; `reflexd why B` says what is missing (B: {', '.join(changes)})")
     return any(change.added or change.gone for change in changes.values())
 
 
@@ -108,8 +111,34 @@ def _mine_one(
             if label and label.method != "marker"
         ],
     )
+    return _pairs_of(conn, episodes, behaviour, limits)
+
+
+def _pairs_of(
+    conn: Connection, episodes: list[Episode], behaviour: Behaviour, limits: MiningLimits
+) -> tuple[list[Pair], MiningReport]:
     decided = decided_pairs(conn, behaviour.name)
     return mine_pairs(episodes, behaviour, limits, pinned=decided.pinned, dropped=decided.dropped)
+
+
+@dataclass(frozen=True)
+class Mined:
+    """What mining makes of the evidence for one behaviour.
+
+    `accepted` and `rejected` are how many responses ended so and may be a side of a pair, whatever they show.
+    """
+
+    accepted: int
+    rejected: int
+    report: MiningReport
+
+
+def mined_now(conn: Connection, behaviour: Behaviour, limits: MiningLimits) -> Mined:
+    """What mining would make of the live evidence now; writes nothing."""
+    episodes = stored_episodes(conn)
+    ended = Counter(episode.outcome for episode in episodes if episode.pairable)
+    _, report = _pairs_of(conn, episodes, behaviour, limits)
+    return Mined(ended[Outcome.ACCEPTED], ended[Outcome.REJECTED] + ended[Outcome.CORRECTED], report)
 
 
 def _groups(pairs: list[Pair], episodes: list[Episode]) -> list[tuple[str, int]]:

@@ -52,6 +52,8 @@ def promote(ctx: Context) -> bool:
 def _newest_verified(conn: Connection) -> list[VectorRow]:
     newest: dict[tuple[str, str], VectorRow] = {}
     for vector in in_state(conn, "verified"):
+        if vector.stale_reason is not None:
+            continue  # what it was made of is not what there is
         newest[vector.behaviour, vector.root_digest] = vector
     return sorted(newest.values(), key=lambda vector: vector.id)
 

@@ -42,7 +42,7 @@ def _rewrite(ctx: Context, vector: VectorRow, path: Path) -> None:
     save(
         path,
         from_parts(
-            matrix, vector.behaviour, split_pairs(rows)["train"], model.digest, model.template_digest, vector.lineage
+            matrix, vector.behaviour, split_pairs(rows)["train"], model.digest, vector.template_digest, vector.lineage
         ),
     )
 
@@ -61,6 +61,7 @@ def _verify_one(ctx: Context, vector: VectorRow) -> None:
         neutral_test=load_neutral("test"),
         settings=ctx.settings.verification,
         threads=ctx.settings.process.threads,
+        rows=ctx.home.activations,
     )
     report = ctx.ask("verify", request, VerifyReport)
     record(ctx, vector, report)

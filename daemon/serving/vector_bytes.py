@@ -35,6 +35,10 @@ class ServedVector(Protocol):
     def layer(self) -> int:
         """0-based block output."""
 
+    @property
+    def template_digest(self) -> str:
+        """Of the tokenizer and chat template that it was made with."""
+
 
 class ServingModel(Protocol):
     """What is asked of the model whose server will read the file."""
@@ -42,10 +46,6 @@ class ServingModel(Protocol):
     @property
     def digest(self) -> str:
         """Of the weights."""
-
-    @property
-    def template_digest(self) -> str:
-        """Of the chat template."""
 
     @property
     def n_layers(self) -> int:
@@ -65,7 +65,7 @@ def served_vector_bytes(
         MismatchError: The matrix was made for a model of another shape, or has no such layer.
         DataError: Its bytes are too few or too many, or the vector is not finite.
     """
-    if (n_layers, hidden_size) != (model.n_layers, model.hidden_size):
+    if hidden_size != model.hidden_size or n_layers > model.n_layers:
         raise MismatchError(
             f"{row.name}: {n_layers} layers of {hidden_size}, the model has {model.n_layers} of {model.hidden_size}; "
             "withdraw it and extract it from this model"
@@ -109,5 +109,5 @@ def _metadata(row: ServedVector, model: ServingModel) -> dict[str, str]:
         "positions": "all_but_first",
         "dose_unit": "median residual norm of the layer, position 0 left out",
         "model_digest": model.digest,
-        "template_digest": model.template_digest,
+        "template_digest": row.template_digest,
     }

@@ -53,7 +53,7 @@ class MiningReport(Frozen):
     capped_session: int = Field(default=0, description="The session has its share already.")
     capped_source: int = Field(default=0, description="The source has its share already.")
     capped_day: int = Field(default=0, description="The day has its share already.")
-    kept: int = Field(default=0, description="The pairs.")
+    kept: int = Field(default=0, description="What is left: the pairs.")
 
 
 @dataclass(frozen=True)

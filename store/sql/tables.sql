@@ -1,5 +1,5 @@
 -- The tables of a reflexd store. Times are UTC milliseconds; digests are sha256 in hexadecimal.
--- Look with the views (views.sql): queue, history, behaviours, vectors, pairs, serving, sources, unknown_records, health.
+-- Look with the views (views.sql): queue, history, behaviours, vectors, pairs, waiting, serving, sources, unknown_records, health.
 
 CREATE TABLE source (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -154,11 +154,12 @@ CREATE TABLE model (
   path TEXT NOT NULL,
   hidden_size INTEGER NOT NULL CONSTRAINT model_width CHECK (hidden_size > 0),
   n_layers INTEGER NOT NULL CONSTRAINT model_depth CHECK (n_layers > 0),
-  template_digest TEXT NOT NULL,
+  template_digest TEXT NOT NULL,      -- of tokenizer and chat template, as they were when it was last added
   root_digest TEXT NOT NULL REFERENCES model (digest),     -- the weights that training started from, first of all
   parent_digest TEXT REFERENCES model (digest),            -- the weights that the last training started from
   job_id INTEGER REFERENCES training_job (id),             -- the job that trained them
   added_at INTEGER NOT NULL,
+  changed_at INTEGER,                 -- added again, with another path or template
   current INTEGER NOT NULL DEFAULT 0 CONSTRAINT model_current CHECK (current IN (0, 1)),
   CONSTRAINT model_trained CHECK ((parent_digest IS NULL) = (job_id IS NULL))
 ) STRICT;
@@ -179,6 +180,7 @@ CREATE TABLE vector_version (         -- one extraction for (behaviour, model); 
   version INTEGER NOT NULL CONSTRAINT vector_version_number CHECK (version >= 1),
   model_digest TEXT NOT NULL REFERENCES model (digest),
   root_digest TEXT NOT NULL REFERENCES model (digest),
+  template_digest TEXT NOT NULL,      -- the model's, when it was proposed
   pairs_digest TEXT NOT NULL,         -- sha256 over the ids of its pairs (vector_pair)
   recipe TEXT NOT NULL CONSTRAINT vector_version_recipe_json CHECK (json_valid(recipe)),
   state TEXT NOT NULL CONSTRAINT vector_version_state CHECK (state IN (
@@ -192,13 +194,13 @@ CREATE TABLE vector_version (         -- one extraction for (behaviour, model); 
     'withdrawn'    -- by a person                final
   )),
   blob_sha256 TEXT REFERENCES vector_blob (sha256),
-  parent_id INTEGER REFERENCES vector_version (id),        -- the behaviour's version before
+  parent_id INTEGER REFERENCES vector_version (id),        -- the behaviour's version before, for the same root if there is one
   lineage TEXT NOT NULL CONSTRAINT vector_version_lineage_json CHECK (json_valid(lineage)),
   layer INTEGER, dose REAL, coefficient REAL,              -- operating point; dose in median residual norms
   effect REAL, effect_low REAL, effect_high REAL,          -- nats a token on test pairs, bootstrap interval
   reason TEXT,
   superseded_by INTEGER REFERENCES vector_version (id),
-  stale_at INTEGER, stale_reason TEXT,                     -- its evidence is not what it was: a pair was dropped
+  stale_at INTEGER, stale_reason TEXT,                     -- a pair that fed it was dropped, or its model's files changed; it stays so
   state_since INTEGER NOT NULL,
   created_at INTEGER NOT NULL,
   CONSTRAINT vector_version_name UNIQUE (behaviour, version),
@@ -208,7 +210,7 @@ CREATE TABLE vector_version (         -- one extraction for (behaviour, model); 
   CONSTRAINT superseded_by_whom CHECK ((state = 'superseded') = (superseded_by IS NOT NULL)),
   CONSTRAINT stale_with_reason CHECK ((stale_at IS NULL) = (stale_reason IS NULL))
 ) STRICT;
-CREATE UNIQUE INDEX one_version_for_one_evidence ON vector_version (behaviour, root_digest, pairs_digest, recipe);
+CREATE INDEX version_of_evidence ON vector_version (behaviour, root_digest, pairs_digest);  -- vector_no_replace keeps it to one
 
 CREATE TABLE vector_pair (            -- the evidence of a version, and on which side it was
   vector_id INTEGER NOT NULL REFERENCES vector_version (id) ON DELETE RESTRICT,

@@ -26,15 +26,19 @@ WHEN NEW.state = 'verified' AND OLD.state = 'promoted' AND EXISTS
   (SELECT 1 FROM training_job WHERE vector_id = OLD.id AND state IN ('awaiting_approval', 'queued', 'training', 'trained'))
 BEGIN SELECT RAISE(ABORT, 'its training job is still open; cancel that first'); END;
 
-CREATE TRIGGER vector_frozen BEFORE UPDATE OF id, behaviour, version, model_digest, root_digest, pairs_digest, recipe, parent_id, created_at ON vector_version
+CREATE TRIGGER vector_frozen BEFORE UPDATE OF id, behaviour, version, model_digest, root_digest, template_digest, pairs_digest, recipe, parent_id, created_at ON vector_version
 WHEN NEW.id <> OLD.id OR NEW.behaviour <> OLD.behaviour OR NEW.version <> OLD.version OR NEW.model_digest <> OLD.model_digest
-  OR NEW.root_digest <> OLD.root_digest OR NEW.pairs_digest <> OLD.pairs_digest OR NEW.recipe <> OLD.recipe
+  OR NEW.root_digest <> OLD.root_digest OR NEW.template_digest <> OLD.template_digest OR NEW.pairs_digest <> OLD.pairs_digest OR NEW.recipe <> OLD.recipe
   OR NEW.parent_id IS NOT OLD.parent_id OR NEW.created_at <> OLD.created_at
 BEGIN SELECT RAISE(ABORT, 'a version''s identity never changes'); END;
 
 CREATE TRIGGER vector_extraction_frozen BEFORE UPDATE OF blob_sha256, lineage ON vector_version
 WHEN OLD.blob_sha256 IS NOT NULL AND (NEW.blob_sha256 IS NOT OLD.blob_sha256 OR NEW.lineage <> OLD.lineage)
 BEGIN SELECT RAISE(ABORT, 'an extracted version never changes'); END;
+
+CREATE TRIGGER vector_stays_stale BEFORE UPDATE OF stale_at, stale_reason ON vector_version
+WHEN OLD.stale_at IS NOT NULL AND (NEW.stale_at IS NOT OLD.stale_at OR NEW.stale_reason IS NOT OLD.stale_reason)
+BEGIN SELECT RAISE(ABORT, 'a stale version stays stale; the next look makes a new one'); END;
 
 CREATE TRIGGER vector_proof_frozen BEFORE UPDATE OF layer, dose, coefficient, effect, effect_low, effect_high ON vector_version
 WHEN OLD.effect IS NOT NULL AND (NEW.layer IS NOT OLD.layer OR NEW.dose IS NOT OLD.dose OR NEW.coefficient IS NOT OLD.coefficient
@@ -124,9 +128,13 @@ CREATE TRIGGER event_no_delete BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 
 CREATE TRIGGER legal_move_no_insert BEFORE INSERT ON legal_move BEGIN SELECT RAISE(ABORT, 'the state machines are frozen'); END;
 CREATE TRIGGER legal_move_no_update BEFORE UPDATE ON legal_move BEGIN SELECT RAISE(ABORT, 'the state machines are frozen'); END;
 CREATE TRIGGER legal_move_no_delete BEFORE DELETE ON legal_move BEGIN SELECT RAISE(ABORT, 'the state machines are frozen'); END;
+-- The same evidence makes a second version only where the first is stale, or where a later one took its place that is stale now.
 CREATE TRIGGER vector_no_replace BEFORE INSERT ON vector_version
-WHEN EXISTS (SELECT 1 FROM vector_version WHERE id = NEW.id OR (behaviour = NEW.behaviour AND version = NEW.version)
-  OR (behaviour = NEW.behaviour AND root_digest = NEW.root_digest AND pairs_digest = NEW.pairs_digest AND recipe = NEW.recipe))
+WHEN EXISTS (SELECT 1 FROM vector_version WHERE id = NEW.id OR (behaviour = NEW.behaviour AND version = NEW.version))
+  OR EXISTS (SELECT 1 FROM vector_version v WHERE v.behaviour = NEW.behaviour AND v.root_digest = NEW.root_digest
+    AND v.template_digest = NEW.template_digest AND v.pairs_digest = NEW.pairs_digest AND v.recipe = NEW.recipe AND v.stale_at IS NULL
+    AND NOT (v.state IN ('verified', 'superseded') AND EXISTS (SELECT 1 FROM vector_version later WHERE later.id > v.id
+      AND later.behaviour = v.behaviour AND later.root_digest = v.root_digest AND later.effect IS NOT NULL AND later.stale_at IS NOT NULL)))
 BEGIN SELECT RAISE(ABORT, 'this version, or one made of the same evidence, is there already'); END;
 CREATE TRIGGER job_no_replace BEFORE INSERT ON training_job
 WHEN EXISTS (SELECT 1 FROM training_job WHERE id = NEW.id
@@ -222,6 +230,28 @@ CREATE TRIGGER pair_dropped AFTER UPDATE OF dropped_at ON pair WHEN NEW.dropped_
 CREATE TRIGGER vector_born_stale AFTER INSERT ON vector_pair WHEN (SELECT dropped_at FROM pair WHERE id = NEW.pair_id) IS NOT NULL BEGIN
   UPDATE vector_version SET stale_at = created_at, stale_reason = 'pair ' || substr(NEW.pair_id, 1, 12) || ' dropped'
   WHERE id = NEW.vector_id AND stale_at IS NULL; END;
+
+CREATE TRIGGER vector_called_stale AFTER UPDATE OF stale_at ON vector_version WHEN NEW.stale_at IS NOT NULL AND OLD.stale_at IS NULL BEGIN
+  INSERT INTO event (at, subject, subject_id, name, was, now, detail)
+  VALUES (NEW.stale_at, 'vector', NEW.id, NEW.behaviour || '@' || NEW.version, NEW.state, 'stale', json_object('reason', NEW.stale_reason)); END;
+
+CREATE TRIGGER model_retold AFTER UPDATE OF template_digest ON model WHEN NEW.template_digest <> OLD.template_digest BEGIN
+  UPDATE vector_version SET stale_at = coalesce(NEW.changed_at, CAST(strftime('%s', 'now') AS INTEGER) * 1000),
+    stale_reason = 'tokenizer or chat template of ' || NEW.name || ' changed'
+  WHERE model_digest = NEW.digest AND template_digest <> NEW.template_digest
+    AND template_digest NOT IN (SELECT template_digest FROM model c WHERE c.current = 1 AND c.root_digest = NEW.root_digest)
+    AND stale_at IS NULL AND state NOT IN ('rejected', 'superseded', 'withdrawn'); END;
+
+CREATE TRIGGER model_replaced AFTER INSERT ON model BEGIN
+  UPDATE vector_version SET stale_at = NEW.added_at, stale_reason = 'weights in ' || NEW.path || ' changed'
+  WHERE model_digest IN (SELECT digest FROM model WHERE path = NEW.path AND digest <> NEW.digest)
+    AND stale_at IS NULL AND state NOT IN ('rejected', 'superseded', 'withdrawn'); END;
+
+CREATE TRIGGER model_replaced_again AFTER UPDATE OF path ON model BEGIN
+  UPDATE vector_version SET stale_at = coalesce(NEW.changed_at, CAST(strftime('%s', 'now') AS INTEGER) * 1000),
+    stale_reason = 'weights in ' || NEW.path || ' changed'
+  WHERE model_digest IN (SELECT digest FROM model WHERE path = NEW.path AND digest <> NEW.digest)
+    AND stale_at IS NULL AND state NOT IN ('rejected', 'superseded', 'withdrawn'); END;
 
 CREATE TRIGGER pair_pinned AFTER UPDATE OF pinned_at ON pair WHEN (NEW.pinned_at IS NULL) <> (OLD.pinned_at IS NULL) BEGIN
   INSERT INTO event (at, subject, subject_id, name, was, now, actor)

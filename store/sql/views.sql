@@ -41,6 +41,20 @@ SELECT b.name AS behaviour, b.description,
 FROM behaviour b LEFT JOIN vectors v ON v.vector = b.name || '@' || (SELECT max(version) FROM vector_version x WHERE x.behaviour = b.name)
 ORDER BY b.name;
 
+CREATE VIEW waiting AS                -- what came and went since the newest version for the current model, or since ever
+WITH newest AS (SELECT max(id) AS id FROM vector_version WHERE root_digest = (SELECT root_digest FROM model WHERE current = 1) GROUP BY behaviour),
+live AS (SELECT p.id, p.behaviour, s.split FROM pair p JOIN session_split s ON s.session = p.session WHERE p.gone_at IS NULL AND p.dropped_at IS NULL),
+came AS (SELECT b.name AS behaviour, v.id, v.version, v.stale_reason AS stale,
+  (SELECT count(*) FROM live l WHERE l.behaviour = b.name AND l.split = 'train'
+    AND NOT EXISTS (SELECT 1 FROM vector_pair f WHERE f.vector_id = v.id AND f.pair_id = l.id)) AS new_training,
+  (SELECT count(*) FROM vector_pair f WHERE f.vector_id = v.id AND f.split = 'train' AND f.pair_id NOT IN (SELECT id FROM live)) AS gone_training,
+  (SELECT count(*) FROM live l WHERE l.behaviour = b.name AND l.split <> 'train'
+    AND NOT EXISTS (SELECT 1 FROM vector_pair f WHERE f.vector_id = v.id AND f.pair_id = l.id))
+  + (SELECT count(*) FROM vector_pair f WHERE f.vector_id = v.id AND f.split <> 'train' AND f.pair_id NOT IN (SELECT id FROM live)) AS held_out_changed
+  FROM behaviour b LEFT JOIN vector_version v ON v.behaviour = b.name AND v.id IN (SELECT id FROM newest))
+SELECT behaviour, behaviour || '@' || version AS since, new_training, gone_training, held_out_changed, stale FROM came
+WHERE new_training + gone_training + held_out_changed > 0 OR stale IS NOT NULL ORDER BY behaviour;
+
 CREATE VIEW pairs AS
 SELECT substr(p.id, 1, 12) AS pair, p.behaviour, s.split, p.session,
   coalesce(json_extract(p.prompt, '$[#-1].content'), p.prompt) AS direction, p.positive, p.negative, p.weight,
@@ -70,7 +84,7 @@ SELECT 'sources that cannot be read' AS what, count(*) AS n FROM source WHERE re
 UNION ALL SELECT 'ticks that failed', count(*) FROM tick WHERE last_error IS NOT NULL
 UNION ALL SELECT 'jobs that failed and were not tried again', count(*) FROM training_job j WHERE j.state = 'failed'
   AND NOT EXISTS (SELECT 1 FROM training_job k WHERE k.vector_id = j.vector_id AND k.id > j.id)
-UNION ALL SELECT 'vectors with dropped evidence that are still served', count(*)
+UNION ALL SELECT 'stale vectors that are still served', count(*)
   FROM serving s JOIN vectors v ON v.vector = s.vector WHERE s.enabled = 1 AND v.stale IS NOT NULL
 UNION ALL SELECT 'promoted without an open job', count(*) FROM vector_version v WHERE v.state = 'promoted'
   AND NOT EXISTS (SELECT 1 FROM training_job j WHERE j.vector_id = v.id AND j.state IN ('awaiting_approval', 'queued', 'training'))

@@ -25,12 +25,12 @@ class Row:
     name: str = "listening@3"
     behaviour: str = "listening"
     layer: int = 4
+    template_digest: str = "e" * 64
 
 
 @dataclass(frozen=True)
 class Model:
     digest: str = "d" * 64
-    template_digest: str = "e" * 64
     n_layers: int = N_LAYERS
     hidden_size: int = HIDDEN
 
@@ -62,6 +62,11 @@ def test_the_library_reads_the_served_layer_and_who_it_is_for(tmp_path: Path) ->
         "format_version": "1",
     }
     assert {key: metadata[key] for key in expected} == expected
+
+
+def test_a_matrix_of_the_first_layers_only_is_served_as_well() -> None:
+    tensors = load_safetensors(served(model=replace(Model(), n_layers=9))[1])
+    assert (tensors["layer.4"] == MATRIX[4]).all()
 
 
 _HASH = """
@@ -102,7 +107,7 @@ def test_several_tensors_keep_their_order_and_alignment() -> None:
     ("row", "model", "words"),
     [
         (Row(), replace(Model(), hidden_size=9), "6 layers of 8, the model has 6 of 9"),
-        (Row(), replace(Model(), n_layers=7), "6 layers of 8, the model has 7 of 8"),
+        (Row(), replace(Model(), n_layers=5), "6 layers of 8, the model has 5 of 8"),
         (Row(layer=6), Model(), r"layer 6 is outside 0\.\.5"),
         (Row(layer=-1), Model(), "layer -1 is outside"),
     ],

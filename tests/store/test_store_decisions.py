@@ -144,7 +144,7 @@ def test_a_vector_made_of_a_pair_that_was_dropped_meanwhile_is_born_stale(conn):
 
 
 def test_health_counts_vectors_that_are_served_on_dropped_evidence(seeded):
-    what = "vectors with dropped evidence that are still served"
+    what = "stale vectors that are still served"
 
     def unhealthy(conn):
         return conn.exec_driver_sql("SELECT n FROM health WHERE what = ?", (what,)).scalar()

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from lifecycle import NOW, queued, seed
+from lifecycle import BASE, NOW, candidate, queued, seed, verified
 from sqlalchemy import create_engine
 
 from store import migrate
 from store.engine import Store
 from store.errors import CorruptStoreError, IllegalMoveError, NewerStoreError, StoreError
 from store.evidence import live_episodes, live_pairs, pin_pair
-from store.models import current_model
+from store.models import add_model, current_model
 from store.sources import add_source, unit_cursors
 from store.sqlite import driver
 from store.vectors import create_candidate
@@ -101,8 +101,8 @@ def test_the_file_says_whose_it_is(store):
 UPGRADE = """
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 
 def upgrade():
@@ -122,10 +122,10 @@ def next_version(tmp_path, monkeypatch):
     def install(last="SELECT 1"):
         scratch = tmp_path / "next" / "migrations"
         shutil.copytree(str(files("migrations")), scratch, ignore=shutil.ignore_patterns("__pycache__"))
-        (scratch / "versions" / "r0003_next.py").write_text(UPGRADE.format(last=last))
+        (scratch / "versions" / "r0004_next.py").write_text(UPGRADE.format(last=last))
         monkeypatch.setattr(migrate, "files", lambda package: scratch if package == "migrations" else files(package))
-        monkeypatch.setattr(migrate, "HEAD", "0003")
-        monkeypatch.setattr(migrate, "_KNOWN", ("0001", "0002", "0003"))
+        monkeypatch.setattr(migrate, "HEAD", "0004")
+        monkeypatch.setattr(migrate, "_KNOWN", ("0001", "0002", "0003", "0004"))
 
     return install
 
@@ -152,9 +152,9 @@ def test_an_older_store_is_copied_upgraded_and_keeps_every_row(older, clock, nex
     with Store.open(older, clock):
         pass
     assert {table: rows(older, table) for table in tables} == before
-    assert rows(older, "alembic_version") == [("0003",)]
-    copy = older.with_name(older.name + ".before-0002")
-    assert rows(copy, "alembic_version") == [("0002",)]
+    assert rows(older, "alembic_version") == [("0004",)]
+    copy = older.with_name(older.name + ".before-0003")
+    assert rows(copy, "alembic_version") == [("0003",)]
     assert {table: rows(copy, table) for table in tables} == before
 
 
@@ -192,7 +192,7 @@ def test_an_older_store_is_not_used_without_leave_to_upgrade(older, clock, next_
     next_version()
     with pytest.raises(StoreError, match="made by an older reflexd"):
         Store.open(older, clock, upgrade=False)
-    assert rows(older, "alembic_version") == [("0002",)]
+    assert rows(older, "alembic_version") == [("0003",)]
 
 
 def test_a_damaged_store_is_not_upgraded(older, clock, next_version):
@@ -229,7 +229,7 @@ INSERT INTO vector_version VALUES (7, 'listening', 1, '{"a" * 64}', '{"a" * 64}'
 INSERT INTO vector_pair VALUES (7, 'p1', 'train');
 INSERT INTO event (at, subject, subject_id, name, now) VALUES (5, 'vector', '7', 'listening@1', 'candidate');
 """
-KEPT = ("source", "episode", "behaviour", "pair", "vector_version")
+KEPT = ("source", "episode", "behaviour", "pair", "vector_version", "model")
 
 
 @pytest.fixture
@@ -253,7 +253,7 @@ def named_rows(path, table):
 
 def test_a_store_of_the_first_version_keeps_every_row(first, clock):
     before = {table: named_rows(first, table) for table in KEPT}
-    others = {table: rows(first, table) for table in ("episode_label", "pair_episode", "vector_pair", "event", "model")}
+    others = {table: rows(first, table) for table in ("episode_label", "pair_episode", "vector_pair", "event")}
     with Store.open(first, clock) as store, store.read() as conn:
         assert unit_cursors(conn, 1) == {}  # so that the next look reads it anew and fills the graph
         assert [row.response_node for row in live_episodes(conn)] == [None]
@@ -263,7 +263,7 @@ def test_a_store_of_the_first_version_keeps_every_row(first, clock):
     for table in KEPT:
         for old, new in zip(before[table], named_rows(first, table), strict=True):
             assert old.items() - {("cursor", old.get("cursor"))} <= new.items()
-            assert {new[name] for name in new.keys() - old.keys()} <= {None}
+            assert {new[name] for name in new.keys() - old.keys()} <= {None, "t"}  # a version has its model's template
     assert {table: rows(first, table) for table in others} == others
     assert rows(first.with_name(first.name + ".before-0001"), "alembic_version") == [("0001",)]
 
@@ -295,6 +295,30 @@ def test_the_way_back_gives_the_first_version_its_rows(first, clock, engine):
     before["source"] = [tuple(None if value == cursor else value for value in row) for row in before["source"]]
     assert after.pop("behaviour") == [tuple("config" if v == "builtin" else v for v in before.pop("behaviour")[0])]
     assert after == before
+
+
+# ---------------------------------------------------------------- revision 0003: what versions were made with
+
+
+def test_a_version_was_made_with_the_template_of_its_model(first, clock):
+    with Store.open(first, clock) as store, store.read() as conn:
+        assert conn.exec_driver_sql("SELECT id, template_digest FROM vector_version").all() == [(7, "t")]
+
+
+def test_the_way_back_keeps_versions_that_were_made_again_of_the_same_evidence(seeded, engine):
+    with seeded.write() as conn:
+        verified(conn, "e1")
+        add_model(conn, BASE, "tiny", "/models/tiny", 4, 2, "other", NOW)
+        again = candidate(conn, "e1")
+        kept = conn.exec_driver_sql("SELECT id, version, state, stale_reason FROM vector_version").all()
+    with closing(driver()[0].connect(seeded.path)) as source, engine.begin() as conn:
+        source.backup(conn.connection.driver_connection)
+        migrate.run_migrations(conn, "0002", down=True)
+        assert conn.exec_driver_sql("SELECT id, version, state, stale_reason FROM vector_version").all() == kept
+        recipes = conn.exec_driver_sql("SELECT recipe FROM vector_version ORDER BY id").scalars().all()
+        assert recipes == ['{"seed":0}', f'{{"seed":0,"again":{again}}}']
+        migrate.run_migrations(conn, "0003")
+        assert conn.exec_driver_sql("SELECT id, version, state, stale_reason FROM vector_version").all() == kept
 
 
 # ---------------------------------------------------------------- a newer store, a meddled one, two at once
@@ -382,5 +406,5 @@ def test_a_killed_creation_leaves_nothing_half_made(tmp_path):
 def test_the_revisions_are_part_of_the_package():
     folder = Path(str(files("migrations")))
     assert (folder / "env.py").is_file()
-    for number in ("0001", "0002"):
+    for number in ("0001", "0002", "0003"):
         assert sorted(p.suffix for p in (folder / "versions").glob(f"r{number}*")) == [".py", ".sql"]

@@ -30,9 +30,11 @@ STANDING = {
 
 NEW_JOB = "INSERT INTO training_job (vector_id, state, max_attempts, available_at, created_at, state_since) VALUES"
 NEW_VECTOR = (
-    "INSERT OR REPLACE INTO vector_version (id, behaviour, version, model_digest, root_digest, pairs_digest, recipe, "
-    "state, lineage, state_since, created_at) VALUES"
+    "INSERT OR REPLACE INTO vector_version (id, behaviour, version, model_digest, root_digest, template_digest, "
+    "pairs_digest, recipe, state, lineage, state_since, created_at) VALUES"
 )
+
+SEED = "'{\"seed\":0}'"
 
 # where the first vector or job stands | what a person types | what the database says
 ILLEGAL = [
@@ -54,22 +56,22 @@ ILLEGAL = [
     ("candidate", "INSERT OR REPLACE INTO vector_pair VALUES (1, 'p1', 'test')", "evidence never changes"),
     (
         "candidate",
-        f"{NEW_VECTOR} (NULL, 'listening', 9, '{BASE}', '{BASE}', 'x', '{{}}', 'verified', '{{}}', 0, 0)",
+        f"{NEW_VECTOR} (NULL, 'listening', 9, '{BASE}', '{BASE}', 'template', 'x', '{{}}', 'verified', '{{}}', 0, 0)",
         "begins as candidate",
     ),
     (
         "candidate",
-        f"{NEW_VECTOR} (NULL, 'humming', 1, '{BASE}', '{BASE}', 'x', '{{}}', 'candidate', '{{}}', 0, 0)",
+        f"{NEW_VECTOR} (NULL, 'humming', 1, '{BASE}', '{BASE}', 'template', 'x', '{{}}', 'candidate', '{{}}', 0, 0)",
         "a known behaviour",
     ),
     (
         "candidate",
-        f"{NEW_VECTOR} (NULL, 'listening', 9, '{'c' * 64}', '{BASE}', 'x', '{{}}', 'candidate', '{{}}', 0, 0)",
+        f"{NEW_VECTOR} (NULL, 'listening', 9, '{'c' * 64}', '{BASE}', 't', 'x', '{{}}', 'candidate', '{{}}', 0, 0)",
         "a known model",
     ),
     (
         "candidate",
-        f"{NEW_VECTOR} (NULL, 'listening', 9, '{BASE}', '{BASE}', 'e1', '{{\"seed\":0}}', 'candidate', '{{}}', 0, 0)",
+        f"{NEW_VECTOR} (NULL, 'listening', 9, '{BASE}', '{BASE}', 'template', 'e1', {SEED}, 'candidate', '{{}}', 0, 0)",
         "made of the same evidence",
     ),
     ("extracted", "UPDATE vector_version SET blob_sha256 = printf('%064d', 0)", "extracted version never changes"),
@@ -108,7 +110,7 @@ ILLEGAL = [
     ("verified", f"{NEW_JOB} (42, 'queued', 3, 0, 0, 0)", "only a verified vector enters"),
     (
         "verified",
-        f"{NEW_VECTOR} (1, 'listening', 1, '{BASE}', '{BASE}', 'x', '{{}}', 'candidate', '{{}}', 0, 0)",
+        f"{NEW_VECTOR} (1, 'listening', 1, '{BASE}', '{BASE}', 'template', 'x', '{{}}', 'candidate', '{{}}', 0, 0)",
         "there already",
     ),
     ("queued", f"{NEW_JOB} (1, 'queued', 3, 0, 0, 0)", "its training job already"),
@@ -163,7 +165,9 @@ ILLEGAL = [
     ("dropped", "UPDATE pair SET dropped_at = NULL", "stays dropped"),
     ("dropped", "UPDATE pair SET dropped_at = 7", "stays dropped"),
     ("dropped", "UPDATE pair SET pinned_at = 7", "pinned or dropped, not both"),
-    ("dropped", "UPDATE vector_version SET stale_reason = NULL", "stale_with_reason"),
+    ("dropped", "UPDATE vector_version SET stale_reason = NULL", "stays stale"),
+    ("dropped", "UPDATE vector_version SET stale_at = NULL, stale_reason = NULL", "stays stale"),
+    ("candidate", "UPDATE vector_version SET template_digest = 'x'", "identity never changes"),
     ("candidate", "UPDATE vector_version SET stale_at = 7", "stale_with_reason"),
     ("candidate", "UPDATE behaviour SET origin = 'hearsay'", "behaviour_origin"),
     (
@@ -258,8 +262,11 @@ def test_a_pair_dropped_in_the_shell_marks_what_it_fed(standing):
     connection = sqlite3.connect(standing, isolation_level=None)
     connection.execute("UPDATE pair SET dropped_at = 5, changed_by = 'me' WHERE id = 'p1'")
     assert connection.execute("SELECT state, stale FROM vectors").fetchall() == [("retired", "pair p1 dropped")]
-    told = connection.execute("SELECT what, now, actor, detail FROM history ORDER BY seq DESC LIMIT 1").fetchall()
-    assert told == [("pair p1", "dropped", "me", '{"stale":"listening@1"}')]
+    told = connection.execute("SELECT what, now, actor, detail FROM history ORDER BY seq DESC LIMIT 2").fetchall()
+    assert told == [
+        ("vector", "stale", None, '{"reason":"pair p1 dropped"}'),
+        ("pair p1", "dropped", "me", '{"stale":"listening@1"}'),
+    ]
     connection.close()
 
 

@@ -8,6 +8,7 @@ from lifecycle import BASE, MATRIX, MATRIX_SHA, NOW, candidate, extracted, queue
 
 from store import jobs, models, vectors
 from store.errors import CorruptStoreError, IllegalMoveError, NotFoundError, StoreError
+from store.lineage import version_of_evidence
 from store.reader import open_reader
 from store.served import serve, served, set_dose, set_enabled
 
@@ -37,8 +38,9 @@ def test_the_same_evidence_never_makes_a_second_version(seeded):
     with seeded.write() as conn:
         vector = candidate(conn)
         vectors.reject(conn, vector, "not coherent", NOW)
-        assert vectors.find_candidate(conn, "listening", BASE, "e1", '{"seed":0}').id == vector
-        assert vectors.find_candidate(conn, "listening", BASE, "e2", '{"seed":0}') is None
+        assert version_of_evidence(conn, "listening", BASE, "template", "e1", '{"seed":0}').id == vector
+        for template, pairs, seed in (("template", "e2", 0), ("template", "e1", 1), ("other", "e1", 0)):
+            assert version_of_evidence(conn, "listening", BASE, template, pairs, f'{{"seed":{seed}}}') is None
     with pytest.raises(IllegalMoveError, match="same evidence"), seeded.write() as conn:
         candidate(conn)
 
@@ -89,6 +91,8 @@ def test_the_last_verified_versions_count_from_the_newest(conn):
     assert [row.id for row in vectors.last_verified(conn, "listening", BASE, 2)] == [ones[2], ones[1]]
     assert [row.id for row in vectors.last_verified(conn, "listening", BASE, 9)] == ones[::-1]
     vectors.withdraw(conn, ones[1], "a person said so", NOW)
+    stale = verified(conn, "e3")
+    conn.exec_driver_sql(f"UPDATE vector_version SET stale_at = 5, stale_reason = 'so' WHERE id = {stale}")
     assert [row.id for row in vectors.last_verified(conn, "listening", BASE, 2)] == [ones[2], ones[0]]
 
 
