@@ -79,10 +79,3 @@ def coherence(differences: Tensor) -> float:
     """
     others = differences.sum(dim=0) - differences
     return float(torch.nn.functional.cosine_similarity(differences, others, dim=1, eps=_TINY).mean())
-
-
-def split_half_cosine(differences: Tensor, seed: int) -> float:
-    """Cosine between the mean differences of two random halves of the pairs (n, d), n ≥ 2."""
-    order = torch.randperm(len(differences), generator=torch.Generator().manual_seed(seed))
-    one, two = (differences[half].mean(dim=0) for half in (order[: len(order) // 2], order[len(order) // 2 :]))
-    return float(torch.nn.functional.cosine_similarity(one, two, dim=0, eps=_TINY))

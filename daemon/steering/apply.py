@@ -47,13 +47,22 @@ def first_tokens(kwargs: Mapping[str, Any]) -> Tensor:
     cache = kwargs.get(
         "cache", kwargs.get("past_key_values")
     )  # the older name is still in use before transformers 5.24
-    past = int(cache.get_seq_length()) if cache is not None else 0
-    columns = torch.arange(past, past + tokens.shape[1], device=tokens.device)[None]
-    if isinstance(mask, Tensor) and mask.ndim == 2:
+    past = _length(cache) if cache is not None else int(kwargs.get("state", kwargs.get("cache_params")) is not None)
+    if isinstance(mask, Tensor) and mask.ndim == 2:  # it is that of the whole sequence, past included
+        columns = torch.arange(mask.shape[1] - tokens.shape[1], mask.shape[1], device=tokens.device)[None]
         return columns == mask.to(torch.long).argmax(dim=1)[:, None]
+    columns = torch.arange(past, past + tokens.shape[1], device=tokens.device)[None]
     if positions is not None:  # the mask was built by the caller: a trie may have several first tokens
         return torch.as_tensor(positions == 0)
     return columns == 0
+
+
+def _length(cache: Any) -> int:
+    """How many tokens a cache has seen; one that holds states alone does not count them, and says so by an error."""
+    try:
+        return int(cache.get_seq_length()) if cache is not None else 0
+    except ValueError:
+        return int(cache.has_previous_state()) if hasattr(cache, "has_previous_state") else 0
 
 
 def _observer(current: _Pass) -> Any:

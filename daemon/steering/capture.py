@@ -6,12 +6,11 @@ only up to the deepest block that is wanted. Position 0, an attention sink whose
 left out of the norms.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,50 +18,49 @@ from daemon.steering.exactness import pack
 from daemon.steering.forward import decode
 from daemon.steering.layout import Layout, hidden_of
 from daemon.steering.text import EncodedReply
-from daemon.steering.trees import Batch, average_by_item
+from daemon.steering.trees import Batch
 
 
 @dataclass(frozen=True)
-class Activations:
-    """`means` (items, layers, hidden) float64: over each reply's tokens. `median_norms` (layers,) float64."""
+class Reading:
+    """What item `index` showed.
 
+    `means` (layers, hidden) float32 are over its reply tokens, summed in float64; `norms` (layers, tokens - 1) float32
+    are those of all its tokens but the first, its prompt's included. Both are on the CPU.
+    """
+
+    index: int
     means: Tensor
-    median_norms: Tensor
+    norms: Tensor
 
 
 class _DeepEnough(Exception):  # noqa: N818 - not an error: the pass has shown all that is wanted
     pass
 
 
-def reply_means(
-    layout: Layout, items: Sequence[EncodedReply], layers: Sequence[int], done: Callable[[int], None] = lambda _: None
-) -> Activations:
-    """Mean block output over the reply tokens of each item, at each of `layers`.
-
-    The norm of a layer is the median over all tokens of all items but their first ones, prompts included; a token that
-    several items share counts once for each.
-    """
-    batches = pack(layout, items)
-    replies: list[Tensor] = []
-    norms: list[Tensor] = []
-    for number, batch in enumerate(batches):
-        found = _read(layout, batch, layers)
-        replies.append(torch.stack([reply for reply, _ in found], dim=1))
-        norms.append(torch.stack([norm for _, norm in found]))
-        done((number + 1) * len(items) // len(batches))
-    medians = np.median(torch.cat(norms, dim=1).numpy(), axis=1)
-    return Activations(average_by_item(replies, batches, len(items)), torch.from_numpy(medians))
+def read_replies(layout: Layout, items: Sequence[EncodedReply], layers: Sequence[int]) -> Iterator[Reading]:
+    """Each item once, at `layers`, as its batch comes; nothing is kept of a batch that has been handed out."""
+    for batch in pack(layout, items):
+        present, local = torch.unique(batch.owners, return_inverse=True)
+        means, norms = _read(layout, batch, layers, local, len(present))
+        readers = batch.readers.cpu()
+        for place, index in enumerate(present.tolist()):
+            yield Reading(index, means[:, place], norms[:, readers == index])
 
 
-def _read(layout: Layout, batch: Batch, layers: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-    """For each layer: outputs (n, hidden) at the scored tokens, and norms (m,) of all but first ones; float64."""
-    found: dict[int, tuple[Tensor, Tensor]] = {}
+def _read(layout: Layout, batch: Batch, layers: Sequence[int], local: Tensor, n_items: int) -> tuple[Tensor, Tensor]:
+    """Means (layers, items, hidden) over the scored tokens of each item, whose rank is `local`; norms (layers, m)."""
+    counts = torch.bincount(local, minlength=n_items).to(torch.float64)[:, None]
+    means: dict[int, Tensor] = {}
+    norms: dict[int, Tensor] = {}
 
     def reader(layer: int) -> Any:
         def read(_block: object, _args: object, output: Any) -> None:
             hidden = hidden_of(output)
-            norms = hidden.norm(dim=-1)[batch.read[:, 0], batch.read[:, 1]]
-            found[layer] = (hidden[batch.rows, batch.columns].to(torch.float64), norms.to(torch.float64))
+            scored = hidden[batch.rows, batch.columns].to(torch.float64)
+            sums = torch.zeros(n_items, hidden.shape[-1], dtype=torch.float64, device=hidden.device)
+            means[layer] = (sums.index_add_(0, local, scored) / counts).to(torch.float32)
+            norms[layer] = hidden.to(torch.float32).norm(dim=-1)[batch.read[:, 0], batch.read[:, 1]].to(torch.float32)
             if layer == max(layers):
                 raise _DeepEnough
 
@@ -73,4 +71,4 @@ def _read(layout: Layout, batch: Batch, layers: Sequence[int]) -> list[tuple[Ten
             hooks.callback(layout.blocks[layer].register_forward_hook(reader(layer)).remove)
         with suppress(_DeepEnough):
             decode(layout, batch)
-    return [found[layer] for layer in layers]
+    return torch.stack([means[layer] for layer in layers]).cpu(), torch.stack([norms[layer] for layer in layers]).cpu()

@@ -14,13 +14,19 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from daemon.steering.layout import Layout
 from daemon.steering.trees import Batch
+from daemon.steering.trie_attention import by_blocks
 
 HEAD_ROWS = 256
 
 
 def decode(layout: Layout, batch: Batch) -> Tensor:
-    """Hidden states after the final norm (n, hidden) where the n scored tokens of `batch` are predicted."""
-    output = layout.decoder(**batch.as_arguments(), use_cache=False)
+    """Hidden states after the final norm (n, hidden) where the n scored tokens of `batch` are predicted.
+
+    They are on the model's device, to which the batch is taken if it is not there.
+    """
+    batch = batch.to(layout.device, layout.dtype)
+    with by_blocks(layout, batch.blocks):
+        output = layout.decoder(**batch.as_arguments(), use_cache=False)
     final: Tensor = output.last_hidden_state[batch.rows, batch.before]
     return final
 
@@ -35,7 +41,7 @@ def logits(model: Any, layout: Layout, final: Tensor) -> Tensor:
 
 def target_logprobs(model: Any, layout: Layout, final: Tensor, targets: Tensor) -> Tensor:
     """The log P of `targets` (n,) in nats, from hidden states (n, hidden); logits are never held as a whole."""
-    parts = [torch.empty(0)]
+    parts = [torch.empty(0, device=final.device)]
     for rows, wanted in zip(torch.split(final, HEAD_ROWS), torch.split(targets, HEAD_ROWS), strict=True):
         scores = logits(model, layout, rows)
         parts.append(scores.gather(1, wanted[:, None])[:, 0] - scores.logsumexp(dim=1))
@@ -44,7 +50,7 @@ def target_logprobs(model: Any, layout: Layout, final: Tensor, targets: Tensor) 
 
 def divergences(model: Any, layout: Layout, base: Tensor, others: Sequence[Tensor]) -> Tensor:
     """KL(base ‖ other) in nats at n positions for each of k others, from hidden states (n, hidden): (k, n)."""
-    parts = [torch.empty(len(others), 0)]
+    parts = [torch.empty(len(others), 0, device=base.device)]
     for start in range(0, len(base), HEAD_ROWS):
         rows = slice(start, start + HEAD_ROWS)
         told = logits(model, layout, base[rows]).log_softmax(dim=1)

@@ -31,7 +31,7 @@ class KL(NamedTuple):
 
 def reply_logprobs(loaded: LoadedModel, items: Sequence[EncodedReply]) -> Tensor:
     """Mean log P of each item's reply tokens, nats a token: (items,) float64."""
-    batches = pack(loaded.layout, items)
+    batches = list(pack(loaded.layout, items))
     with torch.no_grad():
         found = [target_logprobs(loaded.model, loaded.layout, decode(loaded.layout, b), b.targets) for b in batches]
     return average_by_item(found, batches, len(items))
@@ -48,7 +48,7 @@ def pair_gaps(replies: Tensor) -> Tensor:
 
 
 def neutral_logprobs(loaded: LoadedModel, neutral: Sequence[NeutralText]) -> list[Tensor]:
-    """For each text, log-probabilities (scored positions, vocabulary) float32."""
+    """For each text, log-probabilities (scored positions, vocabulary) float32, on the CPU."""
     items = [encode_neutral(loaded.tokenizer, text) for text in neutral]
     found: list[Tensor] = [torch.empty(0)] * len(items)
     with torch.no_grad():
@@ -56,7 +56,7 @@ def neutral_logprobs(loaded: LoadedModel, neutral: Sequence[NeutralText]) -> lis
             final = decode(loaded.layout, batch)
             for index in sorted(set(batch.owners.tolist())):
                 told = logits(loaded.model, loaded.layout, final[batch.owners == index])
-                found[index] = told.log_softmax(dim=1)
+                found[index] = told.log_softmax(dim=1).cpu()
     return found
 
 

@@ -33,7 +33,7 @@ class Prepared:
 
 def prepare(loaded: LoadedModel, items: Sequence[EncodedReply], layers: Sequence[int]) -> Prepared:
     """One unsteered pass over `items`, remembered for vectors that will be added at `layers`."""
-    batches = pack(loaded.layout, items)
+    batches = tuple(pack(loaded.layout, items))
     resumable = [layer for layer in layers if resumes_exactly(loaded.layout, batches[0], layer)]
     finals, outputs = [], []
     with torch.no_grad():
@@ -41,7 +41,7 @@ def prepare(loaded: LoadedModel, items: Sequence[EncodedReply], layers: Sequence
             with kept_outputs(loaded.layout, resumable) as kept:
                 finals.append(decode(loaded.layout, batch))
             outputs.append(kept)
-    return Prepared(loaded, len(items), tuple(batches), tuple(finals), tuple(outputs))
+    return Prepared(loaded, len(items), batches, tuple(finals), tuple(outputs))
 
 
 def under(prepared: Prepared, layer: int, delta: Tensor) -> list[Tensor]:
@@ -77,8 +77,8 @@ def _told(prepared: Prepared, finals: Sequence[Tensor]) -> list[Tensor]:
 
 
 def disturbance(prepared: Prepared, finals: Sequence[Sequence[Tensor]]) -> Tensor:
-    """KL(unsteered ‖ steered) in nats at each of n scored positions, for each of k vectors: (k, n)."""
+    """KL(unsteered ‖ steered) in nats at each of n scored positions, for each of k vectors: (k, n), on the CPU."""
     model, layout = prepared.loaded.model, prepared.loaded.layout
     with torch.no_grad():
         by_batch = zip(prepared.finals, zip(*finals, strict=True), strict=True)
-        return torch.cat([divergences(model, layout, base, others) for base, others in by_batch], dim=1)
+        return torch.cat([divergences(model, layout, base, others).cpu() for base, others in by_batch], dim=1)

@@ -34,20 +34,33 @@ def encode(tokenizer: Any, prompt: Prompt, reply: str) -> EncodedReply:
     Raises:
         DataError: There is no chat template for a chat, or prompt or reply has no tokens.
     """
-    if isinstance(prompt, str):
-        given = tuple(tokenizer(prompt).input_ids)
-    else:
-        given = _chat_ids(tokenizer, [message.model_dump() for message in prompt], add_generation_prompt=True)
-    scored = tuple(tokenizer(reply, add_special_tokens=False).input_ids)
-    for what, ids, text in (("prompt", given, prompt), ("reply", scored, reply)):
-        if not ids:
-            raise DataError(f"{what} {str(text)[:40]!r}: no tokens in it; give a {what} with text")
-    return EncodedReply(given, scored)
+    return EncodedReply(_prompt_ids(tokenizer, prompt), _reply_ids(tokenizer, reply))
 
 
 def encode_pairs(tokenizer: Any, pairs: Iterable[Pair]) -> list[EncodedReply]:
     """Positive and negative reply of each pair in turn: reply r of pair i is item 2 i + r."""
-    return [encode(tokenizer, pair.prompt, reply) for pair in pairs for reply in (pair.positive, pair.negative)]
+    items = []
+    for pair in pairs:
+        given = _prompt_ids(tokenizer, pair.prompt)
+        items += [EncodedReply(given, _reply_ids(tokenizer, reply)) for reply in (pair.positive, pair.negative)]
+    return items
+
+
+def _prompt_ids(tokenizer: Any, prompt: Prompt) -> Ids:
+    if isinstance(prompt, str):
+        return _some(tuple(tokenizer(prompt).input_ids), "prompt", prompt)
+    messages = [message.model_dump() for message in prompt]
+    return _some(_chat_ids(tokenizer, messages, add_generation_prompt=True), "prompt", prompt)
+
+
+def _reply_ids(tokenizer: Any, reply: str) -> Ids:
+    return _some(tuple(tokenizer(reply, add_special_tokens=False).input_ids), "reply", reply)
+
+
+def _some(ids: Ids, what: str, text: Prompt) -> Ids:
+    if not ids:
+        raise DataError(f"{what} {str(text)[:40]!r}: no tokens in it; give a {what} with text")
+    return ids
 
 
 def encode_neutral(tokenizer: Any, neutral: NeutralText) -> EncodedReply:

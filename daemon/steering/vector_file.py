@@ -1,7 +1,7 @@
-"""The vector file: safetensors, `layer.<i>` (hidden,) float32 for each block, and what a loader must check. No torch.
+"""The vector file: safetensors, `layer.<i>` (hidden,) float32 for each block or the first ones. No torch.
 
-Metadata is text. A vector without its model's digest, its site and its unit is a number that means nothing, so a file
-that lacks one of them, or that says something else, is refused.
+Metadata is text, and says what a loader must check. A vector without its model's digest, its site and its unit is a
+number that means nothing, so a file that lacks one of them, or that says something else, is refused.
 """
 
 from collections.abc import Sequence
@@ -172,7 +172,7 @@ def require_model(
                 f"{path}: made for {what.replace('_', ' ')} {file.metadata[what][:12]}, this model has {found[:12]}; "
                 "extract it again from this model"
             )
-    if file.vectors.shape != shape:
+    if file.vectors.shape[1] != shape[1] or len(file.vectors) > shape[0]:
         raise MismatchError(
             f"{path}: layers and width are {file.vectors.shape}, this model has {shape}; "
             "extract it again from this model"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from daemon.errors import DataError
 from daemon.protocol import DosePoint, Null, SideEffects, VerifyReport, VerifyRequest, VerifySettings
 from daemon.steering.aggregate import coherence
 from daemon.steering.calibrate import (
@@ -24,7 +25,7 @@ from daemon.steering.calibrate import (
     delta,
     prepare_neutral,
 )
-from daemon.steering.extract import contrast
+from daemon.steering.contrast import contrast, rows_root
 from daemon.steering.loading import LoadedModel
 from daemon.steering.nulls import measure_nulls
 from daemon.steering.score import kl_summary
@@ -90,6 +91,11 @@ def _verify(loaded: LoadedModel, request: VerifyRequest, file: VectorFile, on_pr
     if reason := too_little(request):
         return _refused(request, reason)
     layers = candidate_layers(request.settings, loaded.layout.n_layers)
+    if layers[-1] >= len(file.vectors):
+        raise DataError(
+            f"{request.vector}: has the first {len(file.vectors)} layers, layer {layers[-1]} is to be tried; "
+            "extract it deeper, or set verification.layers"
+        )
     proof = _Proof(loaded, request, file, layers, _differences(loaded, request, layers, on_progress), on_progress)
     if reason := _incoherent(proof):
         return _refused(request, reason)
@@ -134,8 +140,10 @@ def _differences(
 ) -> Tensor | None:
     if len(request.train) < 2:
         return None
-    found = contrast(loaded, sorted(request.train, key=lambda pair: pair.id), layers, on_progress)
-    return found.positives - found.negatives
+    train = sorted(request.train, key=lambda pair: pair.id)
+    with rows_root(request.rows) as root:
+        positives, negatives = contrast(loaded, train, max(layers) + 1, root, on_progress).at(layers)
+    return positives.to(torch.float64) - negatives.to(torch.float64)
 
 
 def _incoherent(proof: _Proof) -> str:

@@ -68,18 +68,18 @@ def write_weights(path: Path, base: Path, subject: Subject, candidate: Candidate
     write_folder(path, fill)
 
 
-def remeasure(path: Path, request: TrainRequest, template_digest: str, expected_gap: float) -> LoadedModel:
-    """Load the written folder afresh and measure the mean test gap again.
+def remeasure(path: Path, request: TrainRequest, base: LoadedModel, expected_gap: float) -> LoadedModel:
+    """Load the written folder afresh, where the base is, and measure the mean test gap again.
 
     Raises:
         ModelTaskError: it is not the model that was measured.
     """
-    fresh = load_model(path, request.threads)
+    fresh = load_model(path, request.threads, str(base.device))
     found = float(gaps(fresh, request.test).mean())
     if not abs(found - expected_gap) <= TOLERANCE:
         raise ModelTaskError(
             f"{path}: test gap {found:.4f} from the written files, {expected_gap:.4f} was measured; try again"
         )
-    if fresh.template_digest != template_digest:
+    if fresh.template_digest != base.template_digest:
         raise ModelTaskError(f"{path}: tokenizer or chat template differ from the base's; try again")
     return fresh

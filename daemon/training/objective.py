@@ -31,7 +31,7 @@ def reply_loss(
     loss = _divergence(subject, joined(wanted, "final"), given["final"]).mean() / teacher.kl_start
     for layer, distance in teacher.distance.items():
         name = f"block.{layer}"
-        left = (given[name] - joined(wanted, name)).square().sum(dim=-1).mean() / distance
+        left = (given[name] - joined(wanted, name).to(given[name].device)).square().sum(dim=-1).mean() / distance
         loss = loss + settings.activation_weight / len(teacher.distance) * left
     return loss
 

@@ -35,7 +35,9 @@ from daemon.training.verdict import Verdict, decide, judged
 from store.clock import SystemClock
 
 
-def run_train(request: TrainRequest, progress: Callable[[Progress], None], milestone: Milestone) -> TrainReport:
+def run_train(
+    request: TrainRequest, progress: Callable[[Progress], None], milestone: Milestone, device: str = "cpu"
+) -> TrainReport:
     """Train `request.vector` into copies of the weights in `request.model`; all files lie in `request.folder`.
 
     `milestone` is called with a growing number whenever a record is durable.
@@ -51,7 +53,7 @@ def run_train(request: TrainRequest, progress: Callable[[Progress], None], miles
     with storage_faults(request.folder):
         make_folder(request.folder)
     progress(Progress(stage="loading the model", done=0, total=0))
-    loaded = load_model(request.model, request.threads)
+    loaded = load_model(request.model, request.threads, device)
     require_base(loaded, request)
     inputs = inputs_of.described(request)
     ledger = Ledger(request.folder, inputs_of.digest(inputs), milestone)
@@ -103,7 +105,7 @@ def _leave(
     if verdict.passed:
         write_weights(weights, request.model, bake.subject, chosen.candidate)
         bake.report(Progress(stage="writing", done=1, total=2, note="measuring the written weights again"))
-        digest = remeasure(weights, request, loaded.template_digest, chosen.measured.gap).digest
+        digest = remeasure(weights, request, loaded, chosen.measured.gap).digest
     found = {
         "passed": verdict.passed,
         "reason": verdict.reason,

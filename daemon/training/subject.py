@@ -54,18 +54,19 @@ class Subject:
         return read(self.layout, items, self.tries, watch)
 
     def log_probabilities(self, final: Tensor) -> Tensor:
-        """(n, d) after the last norm → (n, vocabulary)."""
-        return logits(self.model, self.layout, final).log_softmax(dim=-1)
+        """(n, d) after the last norm → (n, vocabulary), on the model's device."""
+        return logits(self.model, self.layout, final.to(self.layout.device)).log_softmax(dim=-1)
 
     def divergences(self, base: Tensor, other: Tensor) -> Tensor:
-        """KL(base ‖ other) (n,) float64 of final states, without gradients."""
+        """KL(base ‖ other) (n,) float64 of final states, without gradients, on the CPU."""
         with torch.no_grad():
-            return torch.cat([kl(*map(self.log_probabilities, parts)).double() for parts in _chunks(base, other)])
+            parts = [kl(*map(self.log_probabilities, parts)).double() for parts in _chunks(base, other)]
+            return torch.cat(parts).cpu()
 
     def scores(self, final: Tensor, tokens: Tensor) -> Tensor:
-        """Log P (n,) float64 of tokens, from final states, without gradients."""
+        """Log P (n,) float64 of tokens, from final states, without gradients, on the CPU."""
         with torch.no_grad():
-            return torch.cat([_told(self.log_probabilities(h), t) for h, t in _chunks(final, tokens)])
+            return torch.cat([_told(self.log_probabilities(h), t) for h, t in _chunks(final, tokens)]).cpu()
 
     def compared(self, base: Tensor, final: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """KL(base ‖ other) and log P of tokens under the other, (n,) float64 each: the head runs once for both."""
@@ -75,7 +76,7 @@ class Subject:
                 told = self.log_probabilities(two)
                 drift.append(kl(self.log_probabilities(one), told).double())
                 scores.append(_told(told, wanted))
-        return torch.cat(drift), torch.cat(scores)
+        return torch.cat(drift).cpu(), torch.cat(scores).cpu()
 
     @contextmanager
     def hooked(self, shift: Tensor) -> Iterator[None]:
@@ -112,7 +113,7 @@ class Subject:
 
 def _told(predicted: Tensor, tokens: Tensor) -> Tensor:
     """Log-probabilities (n, vocabulary) → of the tokens (n,), float64."""
-    return predicted.gather(1, tokens[:, None])[:, 0].double()
+    return predicted.gather(1, tokens.to(predicted.device)[:, None])[:, 0].double()
 
 
 def _chunks(one: Tensor, other: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from daemon.steering.exactness import batches_of
 from daemon.steering.forward import decode
 from daemon.steering.layout import Layout, hidden_of
 from daemon.steering.text import EncodedReply
-from daemon.steering.trees import Batch, make_batches
+from daemon.steering.trees import Batch
 
 Reading = dict[str, Tensor]
 """Of one item: "final" (n, d) after the last norm, "block.<l>" (n, d), and watched inputs (n, k), n scored tokens."""
@@ -52,7 +53,7 @@ def run(layout: Layout, items: Sequence[EncodedReply], tries: bool, watch: Watch
     """
     parts: list[Reading] = []
     owners: list[Tensor] = []
-    for batch in make_batches(items, tries=tries):
+    for batch in batches_of(layout, items, tries=tries):
         found: Reading = {}
         with _watched(watch, batch, found):
             found["final"] = decode(layout, batch)
@@ -63,11 +64,11 @@ def run(layout: Layout, items: Sequence[EncodedReply], tries: bool, watch: Watch
 
 
 def read(layout: Layout, items: Sequence[EncodedReply], tries: bool, watch: Watch = NOTHING) -> list[Reading]:
-    """The reading of each item, without gradients."""
+    """The reading of each item, without gradients, on the CPU: it is kept for long."""
     if not items:
         return []
     with torch.no_grad():
-        together = run(layout, items, tries, watch)
+        together = {name: value.cpu() for name, value in run(layout, items, tries, watch).items()}
     sizes = [len(item.reply_ids) for item in items]
     apart = {name: torch.split(value, sizes) for name, value in together.items()}
     return [{name: values[i].clone() for name, values in apart.items()} for i in range(len(items))]

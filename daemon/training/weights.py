@@ -50,7 +50,7 @@ class TouchedWeights:
         for name, parameter in self.parameters.items():
             parameter.copy_(self.clean[name])
             if name in change:
-                parameter.add_(change[name].to(parameter.dtype), alpha=scale)
+                parameter.add_(change[name].to(parameter), alpha=scale)
 
     def restore(self) -> None:
         """Make every parameter clean."""
@@ -67,9 +67,9 @@ class TouchedWeights:
             self.parameters[name].copy_(value)
 
     def change(self) -> dict[str, Tensor]:
-        """Current − clean, of the parameters that differ."""
+        """Current − clean, of the parameters that differ, on the CPU."""
         moved = [name for name, parameter in self.parameters.items() if not torch.equal(parameter, self.clean[name])]
-        return {name: self.parameters[name].detach() - self.clean[name] for name in moved}
+        return {name: (self.parameters[name].detach() - self.clean[name]).cpu() for name in moved}
 
     def relative_size(self, change: Change) -> float:
         """‖change‖ / ‖clean‖ over all touched matrices."""

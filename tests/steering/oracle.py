@@ -9,10 +9,22 @@ from torch import Tensor
 
 from daemon.steering.text import EncodedReply
 
+PATHS = (
+    "model.layers",
+    "transformer.h",
+    "gpt_neox.layers",
+    "model.language_model.layers",
+    "transformer.blocks",
+    "model.decoder.layers",
+    "backbone.layers",
+    "biogpt.layers",
+    "rwkv.blocks",
+)
+
 
 def block_list(model: Any) -> Any:
     """The blocks, by the names that these families happen to have."""
-    for path in ("model.layers", "transformer.h", "gpt_neox.layers", "model.language_model.layers"):
+    for path in PATHS:
         try:
             return model.get_submodule(path)
         except AttributeError:
@@ -26,11 +38,12 @@ def hooked(model: Any, deltas: dict[int, Tensor], seen: dict[int, Tensor]) -> It
 
     def hook(layer: int) -> Any:
         def act(_module: object, _args: object, output: Any) -> Any:
-            hidden = (output[0] if isinstance(output, tuple) else output).clone()
+            several = isinstance(output, tuple | list)
+            hidden = (output[0] if several else output).clone()
             if layer in deltas:
                 hidden[:, 1:] += deltas[layer]
             seen[layer] = hidden
-            return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+            return type(output)([hidden, *output[1:]]) if several else hidden
 
         return act
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from daemon.steering.aggregate import AGGREGATORS, coherence, logistic, mean_difference, pca, split_half_cosine
+from daemon.steering.aggregate import AGGREGATORS, coherence, logistic, mean_difference, pca
 
 every = pytest.mark.parametrize("aggregate", AGGREGATORS.values(), ids=AGGREGATORS.keys())
 
@@ -126,11 +126,3 @@ def test_coherence_is_near_one_for_one_direction_and_near_zero_for_none():
     draw = torch.Generator().manual_seed(0)
     values = [coherence(torch.randn(30, 500, generator=draw, dtype=torch.float64)) for _ in range(5)]
     assert max(map(abs, values)) < 0.05  # against the mean of all it would be 1/√30 = 0.18
-
-
-def test_split_halves_agree_when_there_is_one_direction():
-    positives, negatives = sample(n=31, noise=0.5)
-    assert split_half_cosine(positives - negatives, seed=0) > 0.8
-    noise = torch.randn(31, 500, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    assert abs(split_half_cosine(noise, seed=0)) < 0.2
-    assert split_half_cosine(noise, seed=1) == split_half_cosine(noise, seed=1)

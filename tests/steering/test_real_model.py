@@ -8,7 +8,6 @@ import torch
 
 from daemon.protocol import ExtractRequest, VerifyRequest, VerifySettings
 from daemon.steering.apply import steer
-from daemon.steering.capture import reply_means
 from daemon.steering.extract import run_extract
 from daemon.steering.loading import load_model
 from daemon.steering.neutral import load_neutral
@@ -18,6 +17,7 @@ from daemon.steering.text import encode, encode_pairs
 from daemon.steering.verify import run_verify
 from graph.schema import ChatMessage, Pair
 from tests.steering import oracle
+from tests.steering.readings import reply_means
 
 pytestmark = pytest.mark.model
 
@@ -84,7 +84,7 @@ def pairs(first, last):
 
 def test_batches_give_what_single_sequences_give(loaded):
     items = encode_pairs(loaded.tokenizer, pairs(0, 3))
-    found = reply_means(loaded.layout, items, [0, 14, 29]).means
+    found = reply_means(loaded.layout, items, [0, 14, 29]).means.double()
     for place, layer in enumerate((0, 14, 29)):
         wanted = oracle.reply_mean(loaded.model, items[1], layer)
         assert (found[1, place] - wanted).abs().max() < 1e-3 * wanted.abs().max()
