@@ -1,9 +1,11 @@
 """The resident side of the model process: start it when needed, ask, listen, end it. Never imports torch."""
 
+import math
 import os
 import select
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,8 +13,9 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import BaseModel
 
+from daemon.busy import Patience
 from daemon.errors import FullError, ModelTaskError, ReflexdError
-from daemon.protocol import Progress
+from daemon.protocol import WAITING, Progress
 
 Report = TypeVar("Report", bound=BaseModel)
 OnProgress = Callable[[Progress], None]
@@ -26,17 +29,36 @@ def ignore_progress(_: Progress) -> None:
 
 
 class ModelProcess:
-    """A model process that starts with the first request and ends with the `with` block.
+    """A model process that starts with a request, ends when it was idle for `keep_s` seconds, or with the `with` block.
 
-    `inherit` are file descriptors it keeps open: the work lock, so that the lock lives as long as either process.
+    `device` is where it computes ("auto", "cpu", "cuda", "cuda:N"), `threads` how many torch takes where a request does
+    not say (0: one a core). `inherit` are file descriptors it keeps open: the work lock, so that the lock lives as long
+    as either process. `patience` waits before each request, and in the process between the steps of a training.
     """
 
-    def __init__(self, log: Path, *, nice: int = 0, inherit: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        log: Path,
+        *,
+        nice: int = 0,
+        device: str = "auto",
+        threads: int = 0,
+        keep_s: float = math.inf,
+        inherit: tuple[int, ...] = (),
+        patience: Patience | None = None,
+    ) -> None:
         self._log = log
         self._nice = nice
+        self._device = device
+        self._threads = threads
+        self._keep_s = keep_s
         self._inherit = inherit
+        self._patience = patience
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
+        self._lock = threading.RLock()
+        self._asked = 0
+        self._timer: threading.Timer | None = None
 
     def __enter__(self) -> "ModelProcess":
         return self
@@ -45,15 +67,17 @@ class ModelProcess:
         self.stop()
 
     def stop(self) -> None:
-        """End the process, whatever it is doing."""
-        process, self._process, self._buffer = self._process, None, b""
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe:
-                pipe.close()
+        """End the process. Another thread's request is answered first."""
+        with self._lock:
+            self._wake()
+            process, self._process, self._buffer = self._process, None, b""
+            if process is None:
+                return
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe:
+                    pipe.close()
 
     def ask(
         self,
@@ -68,25 +92,77 @@ class ModelProcess:
     ) -> Report:
         """Send one request and wait for its report; `beat` is called at least every `beat_every_s` seconds.
 
+        Whatever is raised here, but for a fault that the process itself reports, ends the process: it would answer a
+        question that nobody asks any more.
+
         Raises:
             ModelTaskError: The process died (its last words are in the log) or reported a fault.
             ReflexdError: The request itself was bad; `exit_code` is the one the process gave.
         """
-        self._send(orjson.dumps({"op": operation, "request": request.model_dump(mode="json")}) + b"\n")
+        with self._lock:
+            self._wake()
+            answered = False
+            try:
+                if self._patience is not None:
+                    self._patience.before(self._own, beat)
+                self._send(orjson.dumps({"op": operation, "request": request.model_dump(mode="json")}) + b"\n")
+                kind, body = self._answer(on_progress, on_milestone, beat, beat_every_s)
+                answered = True
+            finally:
+                if answered:
+                    self._rest()
+                else:
+                    self.stop()
+        if kind == "error":
+            raise _as_error(body, self._log)
+        return report.model_validate(body)
+
+    def _answer(
+        self,
+        on_progress: OnProgress,
+        on_milestone: Callable[[int], None],
+        beat: Callable[[], None],
+        beat_every_s: float,
+    ) -> tuple[str, Any]:
+        """The report or the error, as the process gave it."""
         while True:
             line = self._next_line(beat_every_s)
             beat()
             if line is None:
                 continue
             ((kind, body),) = orjson.loads(line).items()
-            if kind == "report":
-                return report.model_validate(body)
-            if kind == "error":
-                raise _as_error(body, self._log)
+            if kind in {"report", "error"}:
+                return kind, body
             if kind == "milestone":
                 on_milestone(body["milestone"])
+            elif body["stage"] == WAITING and self._patience is not None:
+                self._patience.tell(body["note"])
             else:
                 on_progress(Progress.model_validate(body))
+
+    def _own(self) -> list[int]:
+        """This process and, if it lives, the model's."""
+        return [os.getpid(), *([self._process.pid] if self._process else [])]
+
+    def _rest(self) -> None:
+        """Nothing is asked for: end the process in a while, unless something is."""
+        if self._keep_s == math.inf:
+            return
+        self._timer = threading.Timer(self._keep_s, self._end_idle, [self._asked])
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _wake(self) -> None:
+        self._asked += 1
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _end_idle(self, asked: int) -> None:
+        """End the process, unless something was asked since."""
+        with self._lock:
+            if self._asked == asked:
+                self.stop()
 
     def _send(self, line: bytes) -> None:
         if self._process is None:
@@ -99,7 +175,10 @@ class ModelProcess:
             raise self._died() from None
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "daemon.model_process", "--nice", str(self._nice)]
+        command = [sys.executable, "-m", "daemon.model_process", "--nice", str(self._nice), "--device", self._device]
+        if self._patience is not None:
+            command += ["--wait-above", str(self._patience.above), "--wait-most-s", str(self._patience.most_s)]
+        threads = {"OMP_NUM_THREADS": str(self._threads)} if self._threads else {}
         try:
             self._log.parent.mkdir(parents=True, exist_ok=True)
             with self._log.open("wb") as log:
@@ -109,7 +188,7 @@ class ModelProcess:
                     stdout=subprocess.PIPE,
                     stderr=log,
                     pass_fds=self._inherit,
-                    env=_POLITE | os.environ,
+                    env=_POLITE | threads | os.environ,
                 )
         except OSError as error:
             raise FullError(

@@ -5,37 +5,51 @@ process at once, so a killed reflexd never leaves a training running.
 """
 
 import argparse
+import gc
 import os
 import queue
 import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 import orjson
 from pydantic import BaseModel
 
+from daemon.busy import Meter, Patience
 from daemon.errors import ReflexdError
-from daemon.protocol import ChooseRequest, ExtractRequest, Progress, TrainProgress, TrainRequest, VerifyRequest
+from daemon.protocol import (
+    WAITING,
+    ChooseRequest,
+    ExtractRequest,
+    Progress,
+    ScreenRequest,
+    TrainProgress,
+    TrainRequest,
+    VerifyRequest,
+)
 
 Emit = Callable[[str, BaseModel], None]
 
 
+@dataclass
 class _Models:
-    """Keeps the last loaded model, since extraction and verification usually ask for the same one."""
+    """Keeps the last loaded model on `device`, since extraction and verification usually ask for the same one."""
 
-    def __init__(self) -> None:
-        self._key: tuple[Path, int] | None = None
-        self._loaded: Any = None
+    device: str = "auto"
+    _key: tuple[Path, int] | None = None
+    _loaded: Any = None
 
     def get(self, folder: Path, threads: int) -> Any:
         from daemon.steering.loading import load_model
 
         if self._key != (folder, threads):
-            self._key, self._loaded = None, None
-            self._loaded = load_model(folder, threads)
+            self.drop()
+            self._loaded = load_model(folder, threads, self.device)
             self._key = (folder, threads)
         return self._loaded
 
@@ -43,42 +57,77 @@ class _Models:
         self._key, self._loaded = None, None
 
 
-def _choose(body: dict[str, Any], emit: Emit, models: _Models) -> BaseModel:
+@dataclass(frozen=True)
+class _Process:
+    """What an operation may use: somebody to tell, models in memory, and how it waits while others are busy."""
+
+    emit: Emit
+    models: _Models = field(default_factory=_Models)
+    wait_above: float = 1.0
+    wait_most_s: float = 0.0
+
+    def progress(self, told: Progress) -> None:
+        self.emit("progress", told)
+
+    def patience(self) -> Patience:
+        """For one unit of work. It knows no GPU: the resident looked at that before it asked."""
+
+        def tell(why: str) -> None:
+            self.emit("progress", Progress(stage=WAITING, done=0, total=0, note=why))
+
+        return Patience(self.wait_above, self.wait_most_s, tell, Meter())
+
+
+def _choose(body: dict[str, Any], process: _Process) -> BaseModel:
     from daemon.steering.choose import run_choose
 
     request = ChooseRequest.model_validate(body)
-    return run_choose(models.get(request.model, request.threads), request, lambda p: emit("progress", p))
+    return run_choose(process.models.get(request.model, request.threads), request, process.progress)
 
 
-def _extract(body: dict[str, Any], emit: Emit, models: _Models) -> BaseModel:
+def _extract(body: dict[str, Any], process: _Process) -> BaseModel:
     from daemon.steering.extract import run_extract
 
     request = ExtractRequest.model_validate(body)
-    return run_extract(models.get(request.model, request.threads), request, lambda p: emit("progress", p))
+    return run_extract(process.models.get(request.model, request.threads), request, process.progress)
 
 
-def _verify(body: dict[str, Any], emit: Emit, models: _Models) -> BaseModel:
+def _screen(body: dict[str, Any], process: _Process) -> BaseModel:
+    from daemon.steering.screen import run_screen
+
+    process.models.drop()  # it may want another number type: it loads its own
+    return run_screen(ScreenRequest.model_validate(body), process.progress, process.models.device)
+
+
+def _verify(body: dict[str, Any], process: _Process) -> BaseModel:
     from daemon.steering.verify import run_verify
 
     request = VerifyRequest.model_validate(body)
-    return run_verify(models.get(request.model, request.threads), request, lambda p: emit("progress", p))
+    return run_verify(process.models.get(request.model, request.threads), request, process.progress)
 
 
-def _train(body: dict[str, Any], emit: Emit, models: _Models) -> BaseModel:
+def _train(body: dict[str, Any], process: _Process) -> BaseModel:
     from daemon.training.run import run_train
 
-    models.drop()  # training changes weights: it loads its own
-    request = TrainRequest.model_validate(body)
+    process.models.drop()  # training changes weights: it loads its own
+    patience = process.patience()
+
+    def progress(told: Progress) -> None:
+        process.progress(told)
+        patience.between(lambda: (os.getpid(), os.getppid()), lambda: None)
+
     return run_train(
-        request,
-        lambda p: emit("progress", p),
-        lambda milestone: emit("milestone", TrainProgress(milestone=milestone)),
+        TrainRequest.model_validate(body),
+        progress,
+        lambda milestone: process.emit("milestone", TrainProgress(milestone=milestone)),
+        process.models.device,
     )
 
 
-OPERATIONS: dict[str, Callable[[dict[str, Any], Emit, _Models], BaseModel]] = {
+OPERATIONS: dict[str, Callable[[dict[str, Any], _Process], BaseModel]] = {
     "choose": _choose,
     "extract": _extract,
+    "screen": _screen,
     "verify": _verify,
     "train": _train,
 }
@@ -103,37 +152,62 @@ def _read_requests(requests: "queue.Queue[bytes]") -> None:
     os._exit(0)
 
 
-def _serve_one(line: bytes, emit: Emit, models: _Models) -> None:
+def _serve_one(line: bytes, process: _Process) -> None:
     try:
         message = orjson.loads(line)
-        emit("report", OPERATIONS[message["op"]](message["request"], emit, models))
+        process.emit("report", OPERATIONS[message["op"]](message["request"], process))
     except ReflexdError as error:
-        emit("error", _Failure(message=str(error), exit_code=error.exit_code))
+        process.emit("error", _Failure(message=str(error), exit_code=error.exit_code))
     except Exception as error:  # noqa: BLE001 - the border of the process: each fault becomes a line and a log
         detail = traceback.format_exc()
         print(detail, file=sys.stderr, flush=True)  # noqa: T201 - standard error is this process's log
         code = 74 if isinstance(error, OSError) else 70
-        emit("error", _Failure(message=f"{type(error).__name__}: {error}", exit_code=code, detail=detail))
+        process.emit("error", _Failure(message=f"{type(error).__name__}: {error}", exit_code=code, detail=detail))
+
+
+def _give_back() -> None:
+    """What one unit of work held and the next does not need: garbage, and what torch keeps of a GPU's memory."""
+    gc.collect()
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def _stand_back(nice: int) -> None:
+    """Let others go first: niceness, which the kernel's I/O priority follows, and no preemption by waking up."""
+    os.nice(nice)
+    if nice > 0 and hasattr(os, "SCHED_BATCH"):
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m daemon.model_process")
+    parser.add_argument("--nice", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--wait-above", type=float, default=1.0)
+    parser.add_argument("--wait-most-s", type=float, default=0.0)
+    return parser.parse_args()
 
 
 def main() -> None:
     """Serve requests until standard input closes."""
-    parser = argparse.ArgumentParser(prog="python -m daemon.model_process")
-    parser.add_argument("--nice", type=int, default=0)
-    os.nice(parser.parse_args().nice)
+    asked = _arguments()
+    _stand_back(asked.nice)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     output = _private_output()
     requests: queue.Queue[bytes] = queue.Queue()
     threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
-    models = _Models()
 
     def emit(kind: str, body: BaseModel) -> None:
         output.write(orjson.dumps({kind: body.model_dump(mode="json")}) + b"\n")
 
+    process = _Process(emit, _Models(asked.device), asked.wait_above, asked.wait_most_s)
     emit("progress", Progress(stage="start", done=0, total=0))
     while True:
-        _serve_one(requests.get(), emit, models)
+        _serve_one(requests.get(), process)
+        _give_back()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from types import FrameType
 import structlog
 
 from daemon import notify
+from daemon.busy import Meter, Patience, note_waiting, threads_with_room
 from daemon.child import ModelProcess
 from daemon.commands.opened import opened_store, work_lock
 from daemon.errors import ConfigError
@@ -24,8 +25,9 @@ from daemon.logs import configure_logs
 from daemon.pipeline import Context, housekeep, rescue
 from daemon.pipeline.once import bring_manifests_in_line, run_stage
 from daemon.progress import Remarks
+from daemon.protocol import WAITING
 from daemon.scheduler import Scheduler, Tick
-from daemon.settings import Settings, load_settings
+from daemon.settings import ProcessSettings, Settings, load_settings
 from store.clock import SystemClock
 from store.engine import Store
 from store.reader import open_reader
@@ -48,6 +50,9 @@ class Service:
     scheduler: Scheduler | None = None
     evidence_changed: bool = True
     mined_for: object = None
+    process: ModelProcess | None = None
+    made_for: ProcessSettings | None = None
+    waits: bool = False
     log: structlog.stdlib.BoundLogger = field(default_factory=structlog.get_logger)
 
     def __post_init__(self) -> None:
@@ -58,7 +63,7 @@ class Service:
         self._stages("look", LOOKING)
 
     def work(self) -> None:
-        """Whatever needs the model, in a process that ends when it is done."""
+        """Whatever needs the model, in a process that ends when it was idle for a while."""
         self._stages("work", WORKING)
 
     def _stages(self, tick: str, stages: tuple[str, ...]) -> None:
@@ -68,10 +73,8 @@ class Service:
                 self.scheduler.beat(tick)
             return self.stop.is_set()
 
-        with (
-            Store.open(self.home.database, upgrade=False) as store,
-            ModelProcess(self.home.log, nice=self.settings.process.nice, inherit=(self.lock,)) as process,
-        ):
+        process = self._model_process() if stages == WORKING else ModelProcess(self.home.log)
+        with Store.open(self.home.database, upgrade=False) as store:
             context = Context(self.settings, self.home, store, process, say=self.say, stopping=stopping)
             try:
                 for name in stages:
@@ -81,6 +84,38 @@ class Service:
             except KeyboardInterrupt:
                 if not self.stop.is_set():
                     raise
+
+    def _model_process(self) -> ModelProcess:
+        """The one that the settings in force ask for."""
+        wanted = self.settings.process
+        if self.process is None or self.made_for != wanted:
+            self.end_model_process()
+            self.process = ModelProcess(
+                self.home.log,
+                nice=wanted.nice,
+                device=wanted.device,
+                threads=threads_with_room(),
+                keep_s=wanted.keep_model_s,
+                inherit=(self.lock,),
+                patience=Patience(wanted.wait_above, wanted.wait_most_s, self.tell_waiting, Meter(wanted.device)),
+            )
+            self.made_for = wanted
+        return self.process
+
+    def end_model_process(self) -> None:
+        """Give the model's memory back now."""
+        if self.process is not None:
+            self.process.stop()
+            self.process = None
+
+    def tell_waiting(self, why: str) -> None:
+        """Leave word of what model work waits for, for `reflexd status` and in the log; "" when it goes on."""
+        note_waiting(self.home.state, why)
+        if why and not self.waits:
+            self.say(f"{WAITING}: {why}")
+        elif self.waits and not why:
+            self.log.info("model work goes on")
+        self.waits = bool(why)
 
     def _run(self, context: Context, name: str) -> None:
         """One stage; mining, which looks at all evidence, only when there is something new to it."""
@@ -102,6 +137,7 @@ class Service:
 
     def prepare(self) -> None:
         """Migrate, put orphaned jobs back, bring the manifests in line: what READY=1 promises."""
+        note_waiting(self.home.state, "")
         with opened_store(self.home) as store, ModelProcess(self.home.log) as process:
             context = Context(self.settings, self.home, store, process, say=self.say)
             rescue(context)
@@ -168,6 +204,8 @@ def serve_forever(home: Home) -> int:
         notify.send("STOPPING=1")
         hints.stop()
         clean = scheduler.stop(_STOP_WITHIN_S)
+        if clean:
+            service.end_model_process()
     if not clean:  # a tick hangs; what it had not committed is done again at the next start
         service.log.error("a tick did not end in time", within_s=_STOP_WITHIN_S)
         os._exit(1)

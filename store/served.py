@@ -29,7 +29,8 @@ class ServedRow:
 
 _SERVED = """
 SELECT s.vector_id, v.behaviour || '@' || v.version AS name, v.behaviour, v.root_digest, v.template_digest,
-  v.blob_sha256 AS sha256, v.layer, s.dose, s.coefficient, v.coefficient / v.dose AS coefficient_per_dose, s.enabled, v.state
+  v.blob_sha256 AS sha256, v.layer, s.dose, s.coefficient, v.coefficient / v.dose AS coefficient_per_dose, s.enabled,
+  v.state
 FROM served s JOIN vector_version v ON v.id = s.vector_id
 WHERE v.state IN ('verified', 'promoted', 'retired') ORDER BY s.vector_id
 """

@@ -10,14 +10,22 @@ import click
 
 from daemon.commands.output import json_option, print_fields, print_json, print_rows
 from daemon.commands.setup import models_folder
-from daemon.errors import DataError, NoInputError
+from daemon.errors import DataError, NoInputError, UsageError
 
 if TYPE_CHECKING:
     from daemon.child import ModelProcess
     from daemon.progress import Display
+    from daemon.protocol import ExtractReport, LayerStatistics, ScreenReport
     from graph.schema import Pair
 
 EXISTING = click.Path(path_type=Path)
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="cpu, cuda, cuda:N; auto: a CUDA GPU where torch sees one, else cpu.",
+)
+_BEST_LAYERS = 5
 
 
 @click.command()
@@ -37,14 +45,14 @@ def mine(kind: str, path: Path, as_json: bool) -> None:
 
 
 @contextmanager
-def _model_process(quiet: bool) -> Iterator[tuple["ModelProcess", "Display"]]:
+def _model_process(quiet: bool, device: str) -> Iterator[tuple["ModelProcess", "Display"]]:
     """A model process of one command's own; its log survives only when it failed."""
     from daemon.child import ModelProcess
     from daemon.errors import ModelTaskError
     from daemon.progress import display
 
     log = Path(tempfile.mkdtemp(prefix="reflexd-")) / "model-process.log"
-    with display(quiet) as shown, ModelProcess(log) as process:
+    with display(quiet) as shown, ModelProcess(log, device=device) as process:
         try:
             yield process, shown
         except ModelTaskError:
@@ -63,7 +71,8 @@ def _forget(log: Path) -> None:
 @click.command()
 @click.option("--pairs", "pairs_file", type=EXISTING, required=True, help="JSON Lines; docs/formats.md.")
 @click.option("--model", "spec", required=True, help="A folder, or what `reflexd model add` provided.")
-@click.option("--out", type=EXISTING, required=True, help="The vector file to write (safetensors).")
+@click.option("--out", type=EXISTING, help="The vector file to write (safetensors).")
+@click.option("--screen", is_flag=True, help="Only show how well the pairs agree, in bfloat16 where that is faster.")
 @click.option(
     "--aggregator",
     type=click.Choice(["mean_difference", "pca", "logistic"]),
@@ -71,32 +80,51 @@ def _forget(log: Path) -> None:
     show_default=True,
 )
 @click.option("--threads", type=int, default=0, help="torch threads; 0 = one a core.")
+@device_option
 @json_option
 @click.pass_context
 def extract(
-    ctx: click.Context, pairs_file: Path, spec: str, out: Path, aggregator: str, threads: int, as_json: bool
+    ctx: click.Context,
+    pairs_file: Path,
+    spec: str,
+    out: Path | None,
+    screen: bool,
+    aggregator: str,
+    threads: int,
+    device: str,
+    as_json: bool,
 ) -> None:
-    """Extract a vector for every layer from all pairs in a file."""
+    """Extract a vector for every layer from all pairs in a file, or only screen the pairs."""
     from daemon.models import resolve
-    from daemon.protocol import ExtractReport, ExtractRequest
+    from daemon.protocol import ExtractReport, ExtractRequest, ScreenReport, ScreenRequest
     from graph.mining.pairs import read_pairs_file
 
+    if screen == (out is not None):
+        raise UsageError("give either --out FILE, which is written, or --screen, which writes nothing")
     found = _one_behaviour(read_pairs_file(pairs_file), pairs_file)
-    request = ExtractRequest.model_validate(
-        {
-            "model": resolve(spec, models_folder(ctx)),
-            "pairs": found,
-            "out": out.absolute(),
-            "behaviour": found[0].behaviour,
-            "aggregator": aggregator,
-            "threads": threads,
-        }
-    )
-    with _model_process(as_json) as (process, shown):
-        report = process.ask("extract", request, ExtractReport, on_progress=shown.on_progress)
+    shared = {
+        "model": resolve(spec, models_folder(ctx)),
+        "pairs": found,
+        "behaviour": found[0].behaviour,
+        "threads": threads,
+    }
+    with _model_process(as_json, device) as (process, shown):
+        if out is None:
+            looked = process.ask(
+                "screen", ScreenRequest.model_validate(shared), ScreenReport, on_progress=shown.on_progress
+            )
+        else:
+            request = ExtractRequest.model_validate(shared | {"out": out.absolute(), "aggregator": aggregator})
+            report = process.ask("extract", request, ExtractReport, on_progress=shown.on_progress)
     if as_json:
-        print_json(report.model_dump(mode="json"))
-        return
+        print_json((looked if out is None else report).model_dump(mode="json"))
+    elif out is None:
+        _show_screened(looked)
+    else:
+        _show_extracted(out, report)
+
+
+def _show_extracted(out: Path, report: "ExtractReport") -> None:
     click.echo(
         f"{out}: {report.n_layers} layers of {report.hidden_size}, from {report.n_pairs} pairs, {report.seconds:.1f} s"
     )
@@ -104,6 +132,23 @@ def extract(
     click.echo(
         f"most coherent at layer {best.layer}: mean cosine of pair differences to the vector {best.coherence:.2f}"
     )
+
+
+def _show_screened(report: "ScreenReport") -> None:
+    click.echo(f"{report.n_pairs} pairs, {report.n_layers} layers, read in {report.numbers}, {report.seconds:.1f} s")
+    click.echo(f"{report.numbers} because {report.because}")
+    best = sorted(report.layers, key=lambda layer: -layer.coherence)[:_BEST_LAYERS]
+    print_rows([_of_layer(layer) for layer in best], False, empty="")
+    click.echo("nothing was written; `reflexd extract --out FILE` makes the vectors, in float32")
+
+
+def _of_layer(layer: "LayerStatistics") -> dict[str, object]:
+    return {
+        "layer": layer.layer,
+        "coherence": layer.coherence,
+        "split_half_cosine": layer.split_half_cosine,
+        "d′": layer.d_prime,
+    }
 
 
 def _one_behaviour(found: list["Pair"], path: Path) -> tuple["Pair", ...]:
@@ -126,9 +171,12 @@ def _one_behaviour(found: list["Pair"], path: Path) -> tuple["Pair", ...]:
 )
 @click.option("--model", "spec", required=True, help="A folder, or what `reflexd model add` provided.")
 @click.option("--threads", type=int, default=0, help="torch threads; 0 = one a core.")
+@device_option
 @json_option
 @click.pass_context
-def evaluate(ctx: click.Context, vector: Path, pairs_file: Path, spec: str, threads: int, as_json: bool) -> None:
+def evaluate(
+    ctx: click.Context, vector: Path, pairs_file: Path, spec: str, threads: int, device: str, as_json: bool
+) -> None:
     """Prove a vector, or refuse it with the reason, on pairs of groups it was not extracted from."""
     from daemon.models import resolve
     from daemon.offline import held_out_request
@@ -139,7 +187,7 @@ def evaluate(ctx: click.Context, vector: Path, pairs_file: Path, spec: str, thre
         raise NoInputError(f"{vector}: no such vector file; `reflexd extract` makes one")
     found = list(_one_behaviour(read_pairs_file(pairs_file), pairs_file))
     request = held_out_request(resolve(spec, models_folder(ctx)), vector.absolute(), found, pairs_file, threads)
-    with _model_process(as_json) as (process, shown):
+    with _model_process(as_json, device) as (process, shown):
         report = process.ask("verify", request, VerifyReport, on_progress=shown.on_progress)
     body = report.model_dump(mode="json")
     if as_json:

@@ -106,6 +106,12 @@ def working(home: Home, on_progress: "OnProgress", say: "object") -> Iterator["C
     with (
         work_lock(home) as lock,
         opened_store(home) as store,
-        ModelProcess(home.log, nice=settings.process.nice, inherit=(lock,)) as process,
+        ModelProcess(
+            home.log,
+            nice=settings.process.nice,
+            device=settings.process.device,
+            keep_s=settings.process.keep_model_s,
+            inherit=(lock,),
+        ) as process,
     ):
         yield Context(settings, home, store, process, on_progress=on_progress, say=say)

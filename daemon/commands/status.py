@@ -2,6 +2,7 @@
 
 import click
 
+from daemon.busy import read_waiting
 from daemon.commands.opened import home_of, is_working, reading
 from daemon.commands.output import json_option, print_fields, print_json
 
@@ -25,10 +26,13 @@ def status(ctx: click.Context, as_json: bool) -> None:
         for table, name in (("vector_version", "vectors"), ("training_job", "queue")):
             rows = reader.rows(f"SELECT state, count(*) AS n FROM {table} GROUP BY state ORDER BY state")
             fields[name] = {str(row["state"]): row["n"] for row in rows}
+        fields["waiting"] = {str(row["behaviour"]): row for row in reader.rows("SELECT * FROM waiting")}
         model = reader.rows("SELECT name FROM model WHERE current = 1")
         failing = reader.rows("SELECT name, last_error FROM tick WHERE last_error IS NOT NULL")
         weights = model[0]["name"] if model else None
-    fields = {"store": str(home.database), "working": is_working(home), "model": weights} | fields
+    working = is_working(home)
+    held_up = (read_waiting(home.state) or None) if working else None
+    fields = {"store": str(home.database), "working": working, "model_work_waits": held_up, "model": weights} | fields
     fields["failing"] = {str(row["name"]): row["last_error"] for row in failing}
     well = not fields["sources_failing"] and not failing and weights is not None
     if as_json:
@@ -40,11 +44,28 @@ def status(ctx: click.Context, as_json: bool) -> None:
 
 def _for_people(fields: dict[str, object]) -> dict[str, object]:
     shown = dict(fields)
+    shown["model_work_waits"] = fields["model_work_waits"] or "no"
     shown["model"] = fields["model"] or "none yet: `reflexd model add smollm2`"
     for name in ("vectors", "queue", "failing"):
         counts = fields[name]
         assert isinstance(counts, dict)
         shown[name] = ", ".join(f"{n} {state.replace('_', ' ')}" for state, n in counts.items()) or "none"
+    waiting = fields["waiting"]
+    assert isinstance(waiting, dict)
+    shown["waiting"] = "; ".join(f"{name}: {_waits(row)}" for name, row in waiting.items()) or "none"
     if fields["sources_failing"]:
         shown["sources_failing"] = f"{fields['sources_failing']}: `reflexd source list` says why"
     return shown
+
+
+def _waits(row: dict[str, object]) -> str:
+    """New evidence of a behaviour in words; `reflexd why` has the bar that it must reach."""
+    counts = (
+        ("new_training", "new training pairs"),
+        ("gone_training", "gone"),
+        ("held_out_changed", "held-out changed"),
+    )
+    told = [f"{row[name]} {words}" for name, words in counts if row[name]]
+    since = f" since {row['since']}" if row["since"] else ", no version yet"
+    stale = f"; {row['since']} is stale: {row['stale']}" if row["stale"] else ""
+    return (", ".join(told) + since if told else "nothing new") + stale

@@ -128,7 +128,7 @@ def _evidence(rows: list[PairRow], recipe: str, template: str) -> Evidence:
 
 
 def _recipe(settings: ExtractionSettings) -> str:
-    """What decides the vector beside the pairs and the model; a value that came later counts where it is not the usual."""
+    """What decides the vector beside pairs and model; a key that came later counts where it is not the usual value."""
     whole = settings.model_dump(include={"aggregator", "seed", "depth"})
     return orjson.dumps({key: value for key, value in whole.items() if key != "depth" or value < 1}).decode()
 

@@ -136,7 +136,7 @@ def _read_missing(loaded: LoadedModel, pairs: Sequence[Pair], n_layers: int, row
     names = [key for pair in pairs for key in _keys(loaded, pair)]
     found = read_replies(loaded.layout, encode_pairs(loaded.tokenizer, pairs), range(n_layers))
     for number, reading in enumerate(found, start=1):
-        rows.put(names[reading.index], Row(reading.means.cpu().numpy(), encode_norms(reading.norms.cpu().numpy())))
+        rows.put(names[reading.index], Row(reading.means.numpy(), encode_norms(reading.norms.numpy())))
         yield number
 
 

@@ -120,7 +120,7 @@ def _looks_back_only(decoder: nn.Module) -> bool:
 
 def _read(decoder: nn.Module, ids: list[int]) -> Tensor:
     """Hidden states after the final norm (1, tokens, hidden)."""
-    given = torch.tensor([ids], device=next(decoder.parameters()).device)
+    given = torch.tensor([ids]).to(next(decoder.parameters()).device)
     with torch.no_grad():
         final: Tensor = decoder(input_ids=given, use_cache=False).last_hidden_state
     return final

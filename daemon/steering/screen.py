@@ -73,10 +73,10 @@ def choose_numbers(
     if request.numbers is not None:
         return request.numbers, "it was asked for", None
     ratio = (probe or speedup)(*mlp_shape(request.model), device)
-    told = f"bfloat16 takes {1 / ratio:.2f} times as long as float32 on {device}: it is {ratio:.2f} times as fast"
+    told = f"bfloat16 is {ratio:.2f} times as fast as float32 on {device}"
     if ratio >= MIN_SPEEDUP:
         return "bfloat16", told, ratio
-    return "float32", f"{told}, at least {MIN_SPEEDUP:g} is asked", ratio
+    return "float32", f"{told}, {MIN_SPEEDUP:g} times is asked", ratio
 
 
 def mlp_shape(folder: Path) -> tuple[int, int]:

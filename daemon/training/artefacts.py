@@ -36,7 +36,7 @@ def write_delta(path: Path, subject: Subject, candidate: Candidate, inputs: dict
     """
     with subject.changed(candidate.change, candidate.scale):
         values = subject.weights.values()
-    touched = {name: values[name].float().contiguous() for name in sorted(candidate.change)}
+    touched = {name: values[name].cpu().float().contiguous() for name in sorted(candidate.change)}
     about = {
         "format": "reflexd-delta",
         "format_version": "1",

@@ -69,8 +69,9 @@ def test_ten_kills_at_random_moments_change_nothing(tmp_path, tiny_folder):
 
 def test_sigterm_ends_the_daemon_cleanly_and_uncharged(tmp_path, tiny_folder):
     place = furnished(tmp_path / "home", tiny_folder)
+    impatient = environment() | {"REFLEXD_PROCESS__WAIT_ABOVE": "1"}  # others may be busy here
     daemon = subprocess.Popen(
-        place.command("run"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment(), text=True
+        place.command("run"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=impatient, text=True
     )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
