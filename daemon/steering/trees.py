@@ -25,8 +25,8 @@ TRIE_TOKENS = 2048
 TRIE_AT_ONCE = 512
 BLOCK = 64
 NO_MASK = torch.zeros(1, 1, 1, 1)
-BATCH_COST = 12
-"""What a batch costs beside its tokens, in tokens: calls, and matrix products too small to be fast."""
+BATCH_COST = 40
+"""What a batch costs beside its tokens, in tokens: calls, and matrix products too small to be fast (SmolLM2-135M)."""
 
 
 @dataclass(frozen=True)
@@ -169,14 +169,17 @@ def _grown(items: Sequence[EncodedReply], budget: int, width: float) -> Iterator
 
 
 def _belongs(trie: "_Trie", ids: Sequence[int], budget: int, width: float) -> bool:
-    """Whether the sequence costs less in this trie, which it makes longer, than in one of its own."""
-    held, alone = len(trie.ids), len(ids)
+    """Whether the sequence costs less in this trie, which it makes longer, than at the beginning of another.
+
+    Another one would hold the s shared tokens once more; in this one all T meet all. So a token costs s / T + T / width
+    more than by itself, which is least for T = √(s · width). By blocks nobody meets more in a longer trie, and sharing
+    alone decides beyond `TRIE_AT_ONCE`.
+    """
     growth = trie.growth(ids)
-    whole = held + growth
+    whole, shared = len(trie.ids) + growth, len(ids) - growth
     if width == math.inf:
-        return whole <= min(budget, TRIE_AT_ONCE) or (whole <= budget and growth <= alone // 2)
-    longer = growth + (whole**2 - held**2) / width
-    return whole <= budget and longer <= alone + alone**2 / width + BATCH_COST
+        return whole <= min(budget, TRIE_AT_ONCE) or (whole <= budget and shared >= growth)
+    return whole <= min(budget, math.sqrt((shared + BATCH_COST) * width))
 
 
 class _Trie:
