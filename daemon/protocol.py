@@ -67,7 +67,7 @@ class ChooseReport(Frozen):
 class ExtractRequest(Frozen):
     """Vectors of the layers from `pairs`: of the first `depth` of them, as a share.
 
-    `rows` is where activations are kept for the next time, at most `rows_bytes` of them; without it none are kept.
+    `rows` is where activations are kept for the next time, at most `rows_bytes` of them; without either none are kept.
     """
 
     model: Path
@@ -168,7 +168,7 @@ class VerifySettings(Frozen):
 class VerifyRequest(Frozen):
     """Choose layer and dose on `validation`, measure once on `test`. `train` is only for the label-shuffled nulls.
 
-    `rows` is where extraction kept its activations.
+    `rows` is where extraction kept its activations, at most `rows_bytes` of them.
     """
 
     model: Path
@@ -181,6 +181,7 @@ class VerifyRequest(Frozen):
     settings: VerifySettings = VerifySettings()
     threads: int = 0
     rows: Path | None = None
+    rows_bytes: int = 0
 
 
 class DosePoint(Frozen):

@@ -61,6 +61,11 @@ class ExtractionSettings(Frozen):
     )
     seed: int = 0
 
+    @property
+    def activations_bytes(self) -> int:
+        """As the model process is told."""
+        return self.activations_mb << 20
+
 
 class PromotionSettings(Frozen):
     """When a verified behaviour counts as stable."""

@@ -156,7 +156,7 @@ def _extract_one(ctx: Context, vector: VectorRow) -> None:
         behaviour=vector.behaviour,
         threads=ctx.settings.process.threads,
         rows=ctx.home.activations,
-        rows_bytes=ctx.settings.extraction.activations_mb << 20,
+        rows_bytes=ctx.settings.extraction.activations_bytes,
         **recipe,
     )
     report = ctx.ask("extract", request, ExtractReport)

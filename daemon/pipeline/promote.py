@@ -50,12 +50,11 @@ def promote(ctx: Context) -> bool:
 
 
 def _newest_verified(conn: Connection) -> list[VectorRow]:
+    """One of each behaviour and line of weights; none where that one is stale, for what it was made of is gone."""
     newest: dict[tuple[str, str], VectorRow] = {}
     for vector in in_state(conn, "verified"):
-        if vector.stale_reason is not None:
-            continue  # what it was made of is not what there is
         newest[vector.behaviour, vector.root_digest] = vector
-    return sorted(newest.values(), key=lambda vector: vector.id)
+    return sorted((each for each in newest.values() if each.stale_reason is None), key=lambda vector: vector.id)
 
 
 def conditions(conn: Connection, vector: VectorRow, settings: PromotionSettings) -> list[Condition]:

@@ -62,6 +62,7 @@ def _verify_one(ctx: Context, vector: VectorRow) -> None:
         settings=ctx.settings.verification,
         threads=ctx.settings.process.threads,
         rows=ctx.home.activations,
+        rows_bytes=ctx.settings.extraction.activations_bytes,
     )
     report = ctx.ask("verify", request, VerifyReport)
     record(ctx, vector, report)

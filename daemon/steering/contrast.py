@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import numpy as np
-import orjson
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -22,7 +21,7 @@ from daemon.errors import DataError
 from daemon.protocol import Progress
 from daemon.steering.capture import read_replies
 from daemon.steering.loading import LoadedModel
-from daemon.steering.rows import Row, RowFolder, decode_norms, encode_norms, row_key
+from daemon.steering.rows import Row, RowFolder, decode_norms, encode_norms, prompt_json, row_key, trim
 from daemon.steering.text import encode_pairs
 from daemon.steering.verdicts import keep, recall
 from graph.schema import Pair
@@ -93,10 +92,13 @@ def _median(counts: NDArray[np.int64]) -> float:
 
 
 @contextmanager
-def rows_root(kept: Path | None) -> Iterator[Path]:
-    """The folder for rows: the one that is kept, else one for the time being."""
-    if kept is not None:
-        yield kept
+def rows_root(kept: Path | None, max_bytes: int = 0) -> Iterator[Path]:
+    """The folder for rows: the one that is kept, within `max_bytes` when it is left, else one for the time being."""
+    if kept is not None and max_bytes > 0:
+        try:
+            yield kept
+        finally:
+            trim(kept, max_bytes)
         return
     with TemporaryDirectory(prefix="reflexd-rows-") as folder:
         yield Path(folder)
@@ -113,27 +115,28 @@ def contrast(
     """
     rows = RowFolder.of(root, loaded.digest)
     recall(loaded.layout, rows.folder)
-    keys: dict[int, tuple[str, str]] = {}
+    keys = [_keys(loaded, pair) for pair in pairs]
     done = 0
-    for some in batched(sorted(range(len(pairs)), key=lambda index: _prompt(pairs[index])), AT_ONCE):
-        named = {index: _keys(loaded, pairs[index]) for index in some}
-        keys.update(named)
-        lacking = [index for index in some if any(rows.get(key, n_layers) is None for key in named[index])]
-        rows.touch(key for index in some if index not in lacking for key in named[index])
-        done += len(some) - len(lacking)
-        for count in _read_missing(loaded, [pairs[index] for index in lacking], n_layers, rows):
+    for some in batched(sorted(range(len(pairs)), key=lambda index: prompt_json(pairs[index].prompt)), AT_ONCE):
+        known = {index for index in some if all(rows.get(key, n_layers) is not None for key in keys[index])}
+        rows.touch(key for index in known for key in keys[index])
+        lacking = [index for index in some if index not in known]
+        done += len(known)
+        names = [key for index in lacking for key in keys[index]]
+        for count in _read_missing(loaded, [pairs[index] for index in lacking], names, n_layers, rows):
             on_progress(Progress(stage="reading pairs", done=done + count // 2, total=len(pairs)))
         done += len(lacking)
         on_progress(Progress(stage="reading pairs", done=done, total=len(pairs)))
     keep(loaded.layout, rows.folder)
-    return Contrast(rows, tuple(keys[index] for index in range(len(pairs))), n_layers)
+    return Contrast(rows, tuple(keys), n_layers)
 
 
-def _read_missing(loaded: LoadedModel, pairs: Sequence[Pair], n_layers: int, rows: RowFolder) -> Iterator[int]:
-    """Read both replies of each pair and write their rows; after each row, how many are there."""
+def _read_missing(
+    loaded: LoadedModel, pairs: Sequence[Pair], names: Sequence[str], n_layers: int, rows: RowFolder
+) -> Iterator[int]:
+    """Read both replies of each pair, and write them as the rows `names`; after each row, how many are there."""
     if not pairs:
         return
-    names = [key for pair in pairs for key in _keys(loaded, pair)]
     found = read_replies(loaded.layout, encode_pairs(loaded.tokenizer, pairs), range(n_layers))
     for number, reading in enumerate(found, start=1):
         rows.put(names[reading.index], Row(reading.means.numpy(), encode_norms(reading.norms.numpy())))
@@ -144,11 +147,6 @@ def _keys(loaded: LoadedModel, pair: Pair) -> tuple[str, str]:
     """Of the positive and of the negative reply."""
     digests = (loaded.digest, loaded.template_digest)
     return row_key(*digests, pair.prompt, pair.positive), row_key(*digests, pair.prompt, pair.negative)
-
-
-def _prompt(pair: Pair) -> bytes:
-    given = pair.prompt if isinstance(pair.prompt, str) else [[m.role, m.content] for m in pair.prompt]
-    return orjson.dumps(given)
 
 
 def batched(values: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:

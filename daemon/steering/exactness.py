@@ -46,7 +46,7 @@ class Verdict:
     width: int
 
 
-_UNTRIED = Verdict(Way.BLOCKS, 0, 0)
+UNTRIED = Verdict(Way.BLOCKS, 0, 0)
 _verdicts: WeakKeyDictionary[nn.Module, Verdict] = WeakKeyDictionary()
 _resumes: WeakKeyDictionary[nn.Module, dict[int, bool]] = WeakKeyDictionary()
 
@@ -67,7 +67,7 @@ def way_of(layout: Layout, items: Sequence[EncodedReply]) -> Way:
 
 def verdict_of(layout: Layout) -> Verdict:
     """What is known of a model so far."""
-    return _verdicts.get(layout.decoder, _UNTRIED)
+    return _verdicts.get(layout.decoder, UNTRIED)
 
 
 def remember_verdict(layout: Layout, verdict: Verdict) -> None:

@@ -15,7 +15,6 @@ from daemon.steering.aggregate import AGGREGATORS
 from daemon.steering.contrast import Contrast, OnProgress, contrast, rows_root
 from daemon.steering.loading import LoadedModel
 from daemon.steering.moments import Moments, moments
-from daemon.steering.rows import trim
 from daemon.steering.vector_file import VectorFile, describe, save
 from store.clock import SystemClock
 
@@ -45,11 +44,9 @@ def run_extract(loaded: LoadedModel, request: ExtractRequest, on_progress: OnPro
     clock = SystemClock()
     started = clock.monotonic()
     pairs = sorted(request.pairs, key=lambda pair: pair.id)
-    with rows_root(request.rows) as root:
+    with rows_root(request.rows, request.rows_bytes) as root:
         read = contrast(loaded, pairs, math.ceil(request.depth * loaded.layout.n_layers), root, on_progress)
         found = extract(read, request.aggregator, request.seed)
-        if request.rows is not None:
-            trim(root, request.rows_bytes)
     layers = statistics(found)
     metadata = describe(
         request.behaviour,

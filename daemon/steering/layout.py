@@ -38,7 +38,7 @@ class Layout:
 
 
 def find_layout(model: Any) -> Layout:
-    """The layout of a causal language model; one pass over three tokens is run.
+    """The layout of a causal language model; some passes over three tokens are run.
 
     Raises:
         DataError: No list of the configured length runs as the decoder's blocks.

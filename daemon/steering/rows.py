@@ -21,6 +21,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,8 +63,14 @@ def decode_norms(codes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def row_key(model_digest: str, template_digest: str, prompt: Prompt, reply: str) -> str:
     """sha256, in hex, of all that decides what a row holds."""
-    given = prompt if isinstance(prompt, str) else [[message.role, message.content] for message in prompt]
-    return hashlib.sha256(orjson.dumps([RULE, model_digest, template_digest, given, reply])).hexdigest()
+    digest = hashlib.sha256(prompt_json(prompt))
+    digest.update(orjson.dumps([RULE, model_digest, template_digest, reply]))
+    return digest.hexdigest()
+
+
+def prompt_json(prompt: Prompt) -> bytes:
+    """The whole prompt, the same bytes for the same prompt; what begins alike stands together when they are sorted."""
+    return orjson.dumps(prompt if isinstance(prompt, str) else [[each.role, each.content] for each in prompt])
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,8 @@ class RowFolder:
     def touch(self, keys: Iterable[str]) -> None:
         """Note that these rows were of use just now: `trim` takes others first."""
         for key in keys:
-            os.utime(self.path(key))
+            with suppress(FileNotFoundError):
+                os.utime(self.path(key))
 
 
 def _parsed(data: bytes, n_layers: int) -> Row | None:
@@ -143,12 +151,13 @@ def trim(root: Path, max_bytes: int) -> int:
             if not name.endswith((SUFFIX, ".partial")):
                 continue
             path = Path(folder, name)
-            status = path.stat()
-            found.append((status.st_mtime_ns, str(path), status.st_size))
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                found.append((status.st_mtime_ns, path, status.st_size))
     excess, gone = sum(size for _, _, size in found) - max_bytes, 0
     for _, oldest, size in sorted(found):
         if excess <= 0:
             break
-        Path(oldest).unlink(missing_ok=True)
+        oldest.unlink(missing_ok=True)
         excess, gone = excess - size, gone + 1
     return gone

@@ -47,10 +47,9 @@ class Batch:
     """b rows of T tokens, and where the scored tokens of the items stand in them.
 
     `attention_mask` is (b, T) int64, or (b, 1, T, T) float32 that is added to attention scores; a trie in `blocks` has
-    `NO_MASK`, since attention that goes by them asks for none. Of the n scored ones,
-    token `targets[k]` of item `owners[k]` stands in row `rows[k]` at `columns[k]`, and is predicted at `before[k]`.
-    `read` (m, 2) lists row and column of every token but the first of every item, shared ones once for each item;
-    `readers` (m,) says which item that is. A trie may come in `blocks`, for attention that goes by them.
+    `NO_MASK`, since attention that goes by them asks for none. Of the n scored ones, token `targets[k]` of item
+    `owners[k]` stands in row `rows[k]` at `columns[k]`, and is predicted at `before[k]`. `read` (m, 2) lists row and
+    column of every token but the first of every item, shared ones once for each item; `readers` (m,) says which item.
     """
 
     input_ids: Tensor

@@ -141,7 +141,7 @@ def _differences(
     if len(request.train) < 2:
         return None
     train = sorted(request.train, key=lambda pair: pair.id)
-    with rows_root(request.rows) as root:
+    with rows_root(request.rows, request.rows_bytes) as root:
         positives, negatives = contrast(loaded, train, max(layers) + 1, root, on_progress).at(layers)
     return positives.to(torch.float64) - negatives.to(torch.float64)
 

@@ -42,8 +42,10 @@ class FakeModel:
     convinced: bool = True
     layers: int = LAYERS
     libraries: dict = field(default_factory=lambda: {"torch": "2.9.1", "numpy": "2.3.0"})
+    asked: dict = field(default_factory=dict)  # the last request of each operation
 
     def ask(self, operation, request, report, on_progress=None, beat=None):
+        self.asked[operation] = request
         return self._extract(request) if operation == "extract" else self._verify(request)
 
     def _extract(self, request):

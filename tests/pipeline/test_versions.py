@@ -1,9 +1,13 @@
 """Which evidence makes a version: enough of a change, always after a drop, never twice of the same."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
 
 from daemon.errors import MismatchError
+from daemon.pipeline.promote import promote
+from daemon.settings import PromotionSettings
 from store import vectors
 from tests.pipeline.evidence_life import Life, difference
 
@@ -62,6 +66,32 @@ def test_the_prediction_takes_the_chosen_layer_of_the_version_before(grown):
         conn.exec_driver_sql("DROP TRIGGER vector_extraction_frozen")
         conn.exec_driver_sql("UPDATE vector_version SET lineage = ?", (orjson.dumps(lineage).decode(),))
     assert life.look()[0] == "listening@2: a new version: 2 new training pairs: predicted cosine 0.958 to listening@1"
+
+
+@pytest.mark.parametrize(("dropped", "state"), [((), "promoted"), ((22,), "verified")])
+def test_a_sound_version_is_promoted_and_a_stale_one_is_not(grown, dropped, state):
+    """Pair 22 fed the second version alone: the first one is sound, and does not stand in for it."""
+    grown.show(range(24), range(5), range(5))
+    grown.look()
+    grown.prove()
+    for number in dropped:
+        grown.drop(number)
+    easily = PromotionSettings(versions=1, min_sessions=1, min_days=1)
+    settings = grown.context.settings.model_copy(update={"promotion": easily})
+    assert promote(replace(grown.context, settings=settings)) == (state == "promoted")
+    assert grown.versions() == {"listening@1": "verified", "listening@2": state}
+
+
+def test_the_model_process_is_told_where_activations_are_kept_and_how_deep_to_read(life):
+    life.set(depth=0.5, activations_mb=3)
+    life.show(range(20), range(5), range(5))
+    life.look()
+    life.prove()
+    extraction, proof = life.process.asked["extract"], life.process.asked["verify"]
+    assert (extraction.rows, extraction.rows_bytes, extraction.depth) == (life.home.activations, 3 << 20, 0.5)
+    assert (proof.rows, proof.rows_bytes) == (life.home.activations, 3 << 20)
+    life.set(depth=1.0)
+    assert life.look()[0] == "listening@2: a new version: another recipe"
 
 
 def test_a_dropped_pair_always_makes_a_version(grown):

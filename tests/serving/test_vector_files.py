@@ -64,6 +64,11 @@ def test_the_library_reads_the_served_layer_and_who_it_is_for(tmp_path: Path) ->
     assert {key: metadata[key] for key in expected} == expected
 
 
+def test_the_template_it_states_is_the_one_it_was_made_with() -> None:
+    content = served(Row(template_digest="f" * 64))[1]
+    assert b'"template_digest":"' + b"f" * 64 in content
+
+
 def test_a_matrix_of_the_first_layers_only_is_served_as_well() -> None:
     tensors = load_safetensors(served(model=replace(Model(), n_layers=9))[1])
     assert (tensors["layer.4"] == MATRIX[4]).all()

@@ -14,7 +14,8 @@ from daemon.steering.extract import run_extract
 from daemon.steering.rows import SUFFIX
 from daemon.steering.text import encode_pairs
 from daemon.steering.vector_file import load
-from tests.steering.planted import make_pairs
+from daemon.steering.verify import run_verify
+from tests.steering.planted import make_pairs, verify_request
 from tests.steering.readings import reply_means
 from tests.tiny import tiny_tokenizer
 
@@ -112,6 +113,21 @@ def test_rows_stay_within_their_bound(llama, tmp_path):
     root = tmp_path / "rows"
     vector(llama, PAIRS, tmp_path / "v", rows=root, rows_bytes=3000)
     assert 0 < sum(path.stat().st_size for path in root.rglob(f"*{SUFFIX}")) <= 3000
+
+
+def test_no_room_for_rows_means_that_none_are_kept(llama, tmp_path):
+    vector(llama, PAIRS, tmp_path / "v", rows=tmp_path / "rows", rows_bytes=0)
+    assert not (tmp_path / "rows").exists()
+
+
+def test_a_proof_reads_what_extraction_read_and_keeps_to_the_bound_too(planted_model, tmp_path, monkeypatch):
+    rows = {"rows": tmp_path / "rows", "rows_bytes": 1 << 30}
+    vector(planted_model, make_pairs(24, seed=1), tmp_path / "v", **rows)
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "read_replies", lambda *_: pytest.fail("read again"))
+        assert run_verify(planted_model, verify_request(tmp_path / "v", **rows), lambda _: None).verdict == "verified"
+    run_verify(planted_model, verify_request(tmp_path / "v", rows=tmp_path / "rows", rows_bytes=3000), lambda _: None)
+    assert 0 < sum(path.stat().st_size for path in (tmp_path / "rows").rglob(f"*{SUFFIX}")) <= 3000
 
 
 def test_without_a_folder_nothing_stays(llama, tmp_path, monkeypatch):

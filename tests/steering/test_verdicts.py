@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from daemon.steering import exactness
+from daemon.steering import exactness, verdicts
 from daemon.steering.exactness import Verdict, Way, verdict_of, way_of
 from daemon.steering.text import encode
 from daemon.steering.verdicts import NAME, keep, recall
@@ -28,10 +28,11 @@ def test_another_process_takes_the_verdict(tmp_path, monkeypatch):
     assert way_of(layout, ITEMS) is Way.BLOCKS
 
 
-def test_a_verdict_made_with_other_libraries_does_not_count(tmp_path):
+@pytest.mark.parametrize("other", [{"torch": "0.1"}, {"device": "cuda"}])
+def test_a_verdict_made_with_another_library_or_device_does_not_count(tmp_path, other):
     tried(tmp_path)
     body = orjson.loads((tmp_path / NAME).read_bytes())
-    (tmp_path / NAME).write_bytes(orjson.dumps(body | {"with": body["with"] | {"torch": "0.1"}}))
+    (tmp_path / NAME).write_bytes(orjson.dumps(body | {"with": body["with"] | other}))
     layout = tiny_loaded("llama").layout
     recall(layout, tmp_path)
     assert verdict_of(layout).length == 0
@@ -52,6 +53,14 @@ def test_what_this_process_found_out_stands(tmp_path):
     exactness.remember_verdict(layout, own)
     recall(layout, tmp_path)
     assert verdict_of(layout) == own
+
+
+def test_what_stands_there_already_is_not_written_again(tmp_path, monkeypatch):
+    tried(tmp_path)
+    layout = tiny_loaded("llama").layout
+    recall(layout, tmp_path)
+    monkeypatch.setattr(verdicts, "write_durably", lambda *_: pytest.fail("written again"))
+    keep(layout, tmp_path)
 
 
 def test_nothing_found_out_is_nothing_kept(tmp_path):

@@ -14,6 +14,8 @@ from daemon.steering.loading import load_model
 from daemon.steering.text import encode_pairs
 from graph.schema import Pair
 
+KEPT_BYTES = 1 << 40
+
 
 class System:
     """Mean differences of block outputs over the replies' tokens."""
@@ -46,7 +48,7 @@ class System:
 
     def _vectors(self, pairs: list[Pair], layers: list[int], kept: Path | None) -> np.ndarray:
         """(layers, hidden)."""
-        with rows_root(kept) as root:
+        with rows_root(kept, KEPT_BYTES) as root:
             read = contrast(self.loaded, pairs, max(layers) + 1, root, lambda _: None)
             return extract(read, "mean_difference", seed=0).vectors.numpy()[layers]
 
