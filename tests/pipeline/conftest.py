@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from daemon.cli import run_command
+
 LENIENT = """
 state_dir = "state"
 [extraction]
@@ -165,6 +167,21 @@ def tiny_model(folder):
     LlamaForCausalLM(config).save_pretrained(folder)
     fast.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def command_line(capsys):
+    """A command line in this process for a configuration: what was printed, or the error if it ends with a `code`."""
+
+    def of(config):
+        def call(*arguments, code=0):
+            assert run_command(["--config", str(config), *arguments]) == code
+            said = capsys.readouterr()
+            return said.err if code else json.loads(said.out) if "--json" in arguments else said.out
+
+        return call
+
+    return of
 
 
 @pytest.fixture(scope="session")

@@ -4,24 +4,18 @@ import json
 
 import pytest
 
-from daemon.cli import run_command
 from tests.pipeline.conftest import memory
 
 
 @pytest.fixture
-def reflexd(tmp_path, capsys):
+def reflexd(tmp_path, command_line):
     """The command line in a home that watches a small memory; gives what was printed."""
 
-    def call(*arguments, code=0):
-        assert run_command(["--config", str(tmp_path / "reflexd.toml"), *arguments]) == code
-        said = capsys.readouterr()
-        return said.err if code else json.loads(said.out) if "--json" in arguments else said.out
-
-    assert run_command(["init", "--dir", str(tmp_path)]) == 0
+    call = command_line(tmp_path / "reflexd.toml")
+    call("init", "--dir", str(tmp_path))
     cues = '\n[behaviours.listening]\npositive_cues = ["^yes"]\nnegative_cues = ["^no"]\n'
     (tmp_path / "reflexd.toml").write_text((tmp_path / "reflexd.toml").read_text() + cues)
     (tmp_path / "memory.json").write_text(json.dumps(memory()))
-    capsys.readouterr()
     call("source", "add", "node-link", str(tmp_path / "memory.json"))
     call("once", "--until", "mine")
     return call

@@ -1,12 +1,10 @@
 """What a person sees of two versions: what came and went, how far the direction turned, what each was made with."""
 
-import json
 import re
 
 import numpy as np
 import pytest
 
-from daemon.cli import run_command
 from tests.pipeline.evidence_life import Life, difference
 
 
@@ -27,15 +25,9 @@ def life(tmp_path):
 
 
 @pytest.fixture
-def reflexd(life, capsys):
+def reflexd(life, command_line):
     """The command line in that home; gives what was printed."""
-
-    def call(*arguments, code=0):
-        assert run_command(["--config", str(life.home.config), *arguments]) == code
-        said = capsys.readouterr()
-        return said.err if code else json.loads(said.out) if "--json" in arguments else said.out
-
-    return call
+    return command_line(life.home.config)
 
 
 def numbers(life, pairs, split):

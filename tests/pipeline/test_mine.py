@@ -4,23 +4,16 @@ import json
 
 import pytest
 
-from daemon.cli import run_command
 from tests.pipeline.conftest import memory
 
 CUES = '\n[behaviours.listening]\npositive_cues = ["^yes"]\nnegative_cues = ["^no"]\n'
 
 
 @pytest.fixture
-def reflexd(tmp_path, capsys):
-    """The command line in a home of its own: what was printed, or the error if it ends with another `code`."""
-
-    def call(*arguments, code=0):
-        assert run_command(["--config", str(tmp_path / "reflexd.toml"), *arguments]) == code
-        said = capsys.readouterr()
-        return said.err if code else json.loads(said.out) if "--json" in arguments else said.out
-
-    assert run_command(["init", "--dir", str(tmp_path)]) == 0
-    capsys.readouterr()
+def reflexd(tmp_path, command_line):
+    """The command line in a home of its own."""
+    call = command_line(tmp_path / "reflexd.toml")
+    call("init", "--dir", str(tmp_path))
     return call
 
 
