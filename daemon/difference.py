@@ -1,13 +1,11 @@
 """What changed from one version of a behaviour to another, down to the episodes, read from the store alone."""
 
-import hashlib
 from typing import Any
 
 import orjson
 
 from daemon.errors import UsageError
-from store.errors import CorruptStoreError
-from store.reader import Reader
+from store.reader import Reader, whole_blob
 
 SPLITS = ("train", "validation", "test")
 
@@ -123,6 +121,4 @@ def _direction(reader: Reader, one: dict[str, Any], other: dict[str, Any]) -> di
 
 def _matrix(reader: Reader, sha256: str) -> tuple[int, bytes]:
     (row,) = reader.rows("SELECT dim, data FROM vector_blob WHERE sha256 = ?", (sha256,))
-    if hashlib.sha256(row["data"]).hexdigest() != sha256:
-        raise CorruptStoreError(f"vector blob {sha256[:12]}: its bytes changed; restore a backup")
-    return row["dim"], bytes(row["data"])
+    return row["dim"], whole_blob(sha256, row["data"])

@@ -1,10 +1,11 @@
 """A quick look into the store: one read-only connection, rows as dicts, no SQLAlchemy. Needs no daemon."""
 
+import hashlib
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from store.errors import NotFoundError, StoreError, StoreReadOnlyError, explained
+from store.errors import CorruptStoreError, NotFoundError, StoreError, StoreReadOnlyError, explained
 from store.sqlite import driver
 
 _OK, _DENY, _ATTACH = 0, 1, 24  # SQLITE_OK, SQLITE_DENY, SQLITE_ATTACH
@@ -91,3 +92,14 @@ def open_reader(path: Path) -> Reader:
         ForeignFileError: The file is something else.
     """
     return Reader(path)
+
+
+def whole_blob(sha256: str, data: bytes) -> bytes:
+    """The bytes of a matrix, if they are still those that `sha256` names.
+
+    Raises:
+        CorruptStoreError: They changed.
+    """
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise CorruptStoreError(f"vector blob {sha256[:12]}: its bytes changed; restore a backup")
+    return bytes(data)

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, text
 
-from store.errors import CorruptStoreError, IllegalMoveError, NotFoundError, StoreError
+from store.errors import IllegalMoveError, NotFoundError, StoreError
 from store.evidence import PAIR_COLUMNS, PairRow, pair_row
+from store.reader import whole_blob
 from store.rows import one, run, run_many, select, shaped
 
 
@@ -267,9 +268,7 @@ def load_blob(conn: Connection, sha256: str) -> tuple[int, int, bytes]:
     row = one(conn, "SELECT n_layers, dim, data FROM vector_blob WHERE sha256 = :sha", sha=sha256)
     if row is None:
         raise NotFoundError(f"vector blob {sha256[:12]}: not in the store")
-    if hashlib.sha256(row["data"]).hexdigest() != sha256:
-        raise CorruptStoreError(f"vector blob {sha256[:12]}: its bytes changed; restore a backup")
-    return row["n_layers"], row["dim"], bytes(row["data"])
+    return row["n_layers"], row["dim"], whole_blob(sha256, row["data"])
 
 
 def verification(conn: Connection, vector_id: int) -> str | None:
