@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import resource
 import stat
 import subprocess
 import sys
@@ -345,16 +344,10 @@ code = cli.run_command(["record", "direction", "x", "--session", "s", "--log", s
 """
 
 
-def test_recording_starts_quickly(tmp_path):
+def test_recording_loads_nothing_heavy(tmp_path):
+    """What a start costs is what it imports: seconds would measure the machine."""
     loaded = loaded_by(COMMAND.replace("sys.argv[1]", repr(str(tmp_path / "l"))))
-    assert loaded.isdisjoint({"torch", "sqlalchemy", "networkx", "numpy", "rich", "mcp"})
-    took = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-c", COMMAND, str(tmp_path / "l")], cwd=ROOT, check=True, capture_output=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(took) < 0.3
+    assert loaded.isdisjoint({"torch", "sqlalchemy", "networkx", "numpy", "rich", "mcp", "transformers"})
 
 
 def test_a_full_disk_is_told_in_one_line(path, monkeypatch):
