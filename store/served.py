@@ -11,7 +11,11 @@ from store.rows import one, run, select, shaped
 
 @dataclass(frozen=True)
 class ServedRow:
-    """A served version; `sha256` is that of its matrix, `coefficient` multiplies its row `layer`."""
+    """A served version; `sha256` is that of its matrix, `coefficient` multiplies its row `layer`.
+
+    `placements` (JSON, [{layer, dose, coefficient}], as proved) and `gate` (JSON, or None) are those of its proof;
+    `reason` says why reflexd itself switched it off.
+    """
 
     vector_id: int
     name: str
@@ -25,13 +29,17 @@ class ServedRow:
     coefficient_per_dose: float
     enabled: bool
     state: str
+    reason: str | None
+    placements: str
+    gate: str | None
 
 
 _SERVED = """
 SELECT s.vector_id, v.behaviour || '@' || v.version AS name, v.behaviour, v.root_digest, v.template_digest,
   v.blob_sha256 AS sha256, v.layer, s.dose, s.coefficient, v.coefficient / v.dose AS coefficient_per_dose, s.enabled,
-  v.state
-FROM served s JOIN vector_version v ON v.id = s.vector_id
+  v.state, s.reason, coalesce(json_extract(n.report, '$.placements'), '[]') AS placements,
+  iif(json_extract(n.report, '$.gate.passed'), json_extract(n.report, '$.gate'), NULL) AS gate
+FROM served s JOIN vector_version v ON v.id = s.vector_id LEFT JOIN verification n ON n.vector_id = v.id
 WHERE v.state IN ('verified', 'promoted', 'retired') ORDER BY s.vector_id
 """
 
@@ -44,10 +52,13 @@ def served(conn: Connection) -> list[ServedRow]:
 def serve(
     conn: Connection, vector_id: int, dose: float, coefficient: float, enabled: bool, now: int, actor: str = "reflexd"
 ) -> None:
-    """List a version in place of an older one of its behaviour, whose switch and place it takes over."""
+    """List a version in place of an older one of its behaviour, whose switch and place it takes over.
+
+    One that reflexd had switched off had failed; a version that was proved after that is on again.
+    """
     previous = _previous(conn, vector_id)
     if previous is not None:
-        enabled = previous.enabled
+        enabled = previous.enabled or previous.reason is not None
         run(conn, "DELETE FROM served WHERE vector_id = :id", id=previous.vector_id)
     run(
         conn,
@@ -77,7 +88,13 @@ def set_enabled(conn: Connection, behaviour: str, enabled: bool, now: int, actor
     Raises:
         NotFoundError: None is served.
     """
-    _change(conn, behaviour, "enabled = :enabled", now, actor, enabled=int(enabled))
+    _change(conn, behaviour, "enabled = :enabled, reason = NULL", now, actor, enabled=int(enabled))
+
+
+def switch_off(conn: Connection, vector_id: int, reason: str, now: int) -> None:
+    """Stop serving one version, since it failed when it was measured again; a person may switch it on all the same."""
+    sql = "UPDATE served SET enabled = 0, reason = :reason, changed_at = :now, actor = 'reflexd' WHERE vector_id = :id"
+    run(conn, sql, id=vector_id, reason=reason, now=now)
 
 
 def set_dose(conn: Connection, behaviour: str, dose: float, coefficient: float, now: int, actor: str) -> None:

@@ -122,6 +122,8 @@ BEGIN UPDATE vector_version SET state = 'verified', state_since = NEW.state_sinc
 -- ---------------------------------------------------------------- what never changes or goes
 
 CREATE TRIGGER vector_kept BEFORE DELETE ON vector_version BEGIN SELECT RAISE(ABORT, 'versions are never deleted; withdraw it'); END;
+CREATE TRIGGER recheck_kept BEFORE DELETE ON recheck BEGIN SELECT RAISE(ABORT, 'measurements are never deleted'); END;
+CREATE TRIGGER recheck_frozen BEFORE UPDATE ON recheck BEGIN SELECT RAISE(ABORT, 'measurements never change'); END;
 CREATE TRIGGER job_kept BEFORE DELETE ON training_job BEGIN SELECT RAISE(ABORT, 'jobs are never deleted; cancel it'); END;
 CREATE TRIGGER event_no_update BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END;
 CREATE TRIGGER event_no_delete BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END;
@@ -216,7 +218,8 @@ CREATE TRIGGER served_born AFTER INSERT ON served BEGIN
 CREATE TRIGGER served_changed AFTER UPDATE ON served WHEN NEW.enabled <> OLD.enabled OR NEW.dose <> OLD.dose BEGIN
   INSERT INTO event (at, subject, subject_id, name, was, now, actor, detail)
   SELECT NEW.changed_at, 'served', NEW.vector_id, behaviour || '@' || version, iif(OLD.enabled, 'on', 'off'), iif(NEW.enabled, 'on', 'off'),
-    NEW.actor, json_object('dose', round(NEW.dose, 4)) FROM vector_version WHERE id = NEW.vector_id; END;
+    NEW.actor, iif(NEW.reason IS NULL, json_object('dose', round(NEW.dose, 4)), json_object('dose', round(NEW.dose, 4), 'reason', NEW.reason))
+  FROM vector_version WHERE id = NEW.vector_id; END;
 
 CREATE TRIGGER pair_dropped AFTER UPDATE OF dropped_at ON pair WHEN NEW.dropped_at IS NOT NULL AND OLD.dropped_at IS NULL BEGIN
   INSERT INTO event (at, subject, subject_id, name, was, now, actor, detail)

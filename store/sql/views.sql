@@ -25,11 +25,17 @@ WITH RECURSIVE line (digest, parent_digest, job_id) AS (
   SELECT digest, parent_digest, job_id FROM model WHERE current = 1
   UNION ALL SELECT m.digest, m.parent_digest, m.job_id FROM model m JOIN line l ON m.digest = l.parent_digest)
 SELECT v.behaviour, v.behaviour || '@' || v.version AS vector, s.enabled, round(s.dose, 4) AS dose, v.layer, round(s.coefficient, 5) AS coefficient,
-  v.state, datetime(s.changed_at / 1000, 'unixepoch', 'localtime') AS since, s.actor
+  v.state, datetime(s.changed_at / 1000, 'unixepoch', 'localtime') AS since, s.actor, s.reason
 FROM served s JOIN vector_version v ON v.id = s.vector_id
 WHERE v.state IN ('verified', 'promoted', 'retired') AND v.root_digest = (SELECT root_digest FROM model WHERE current = 1)
   AND NOT EXISTS (SELECT 1 FROM training_job j JOIN line l ON l.job_id = j.id WHERE j.vector_id = v.id)
 ORDER BY v.behaviour;
+
+CREATE VIEW rechecks AS                -- served versions that were measured again, the latest first
+SELECT v.behaviour || '@' || v.version AS vector, datetime(r.at / 1000, 'unixepoch', 'localtime') AS at, r.because, r.verdict,
+  round(r.effect, 3) AS effect, round(r.effect_low, 3) AS effect_low, round(r.effect_high, 3) AS effect_high,
+  round(v.effect, 3) AS effect_at_proof, round(r.kl_p95, 3) AS kl_p95, r.reason
+FROM recheck r JOIN vector_version v ON v.id = r.vector_id ORDER BY r.id DESC;
 
 CREATE VIEW behaviours AS
 SELECT b.name AS behaviour, b.description,
@@ -86,6 +92,7 @@ UNION ALL SELECT 'jobs that failed and were not tried again', count(*) FROM trai
   AND NOT EXISTS (SELECT 1 FROM training_job k WHERE k.vector_id = j.vector_id AND k.id > j.id)
 UNION ALL SELECT 'stale vectors that are still served', count(*)
   FROM serving s JOIN vectors v ON v.vector = s.vector WHERE s.enabled = 1 AND v.stale IS NOT NULL
+UNION ALL SELECT 'vectors that reflexd switched off', count(*) FROM serving WHERE enabled = 0 AND reason IS NOT NULL
 UNION ALL SELECT 'promoted without an open job', count(*) FROM vector_version v WHERE v.state = 'promoted'
   AND NOT EXISTS (SELECT 1 FROM training_job j WHERE j.vector_id = v.id AND j.state IN ('awaiting_approval', 'queued', 'training'))
 UNION ALL SELECT 'retired without a recorded training', count(*) FROM vector_version v WHERE v.state = 'retired'

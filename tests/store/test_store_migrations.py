@@ -96,11 +96,13 @@ def test_the_file_says_whose_it_is(store):
 
 # ---------------------------------------------------------------- an older store
 
+NOW_AT = migrate.HEAD
+NEXT = f"{int(NOW_AT) + 1:04}"
 UPGRADE = """
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = {after!r}
+down_revision = {before!r}
 
 
 def upgrade():
@@ -120,10 +122,11 @@ def next_version(tmp_path, monkeypatch):
     def install(last="SELECT 1"):
         scratch = tmp_path / "next" / "migrations"
         shutil.copytree(str(files("migrations")), scratch, ignore=shutil.ignore_patterns("__pycache__"))
-        (scratch / "versions" / "r0004_next.py").write_text(UPGRADE.format(last=last))
+        script = UPGRADE.format(after=NEXT, before=NOW_AT, last=last)
+        (scratch / "versions" / f"r{NEXT}_next.py").write_text(script)
         monkeypatch.setattr(migrate, "files", lambda package: scratch if package == "migrations" else files(package))
-        monkeypatch.setattr(migrate, "HEAD", "0004")
-        monkeypatch.setattr(migrate, "_KNOWN", ("0001", "0002", "0003", "0004"))
+        monkeypatch.setattr(migrate, "HEAD", NEXT)
+        monkeypatch.setattr(migrate, "_KNOWN", (*migrate._KNOWN, NEXT))
 
     return install
 
@@ -150,9 +153,9 @@ def test_an_older_store_is_copied_upgraded_and_keeps_every_row(older, clock, nex
     with Store.open(older, clock):
         pass
     assert {table: rows(older, table) for table in tables} == before
-    assert rows(older, "alembic_version") == [("0004",)]
-    copy = older.with_name(older.name + ".before-0003")
-    assert rows(copy, "alembic_version") == [("0003",)]
+    assert rows(older, "alembic_version") == [(NEXT,)]
+    copy = older.with_name(f"{older.name}.before-{NOW_AT}")
+    assert rows(copy, "alembic_version") == [(NOW_AT,)]
     assert {table: rows(copy, table) for table in tables} == before
 
 
@@ -190,7 +193,7 @@ def test_an_older_store_is_not_used_without_leave_to_upgrade(older, clock, next_
     next_version()
     with pytest.raises(StoreError, match="made by an older reflexd"):
         Store.open(older, clock, upgrade=False)
-    assert rows(older, "alembic_version") == [("0003",)]
+    assert rows(older, "alembic_version") == [(NOW_AT,)]
 
 
 def test_a_damaged_store_is_not_upgraded(older, clock, next_version):

@@ -96,7 +96,7 @@ ILLEGAL = [
         "vector_blob_length",
     ),
     ("extracted", "INSERT INTO vector_pair VALUES (1, 'p2', 'test')", "evidence never changes"),
-    ("extracted", "INSERT INTO served VALUES (1, 0.2, 1.5, 1, 0, 'me')", "only a verified version is served"),
+    ("extracted", "INSERT INTO served VALUES (1, 0.2, 1.5, 1, 0, 'me', NULL)", "only a verified version is served"),
     ("extracted", f"{NEW_JOB} (1, 'queued', 3, 0, 0, 0)", "only a verified vector enters"),
     ("verified", "UPDATE vector_version SET effect = 99", "proof never changes"),
     ("verified", "UPDATE vector_version SET dose = 2", "proof never changes"),
