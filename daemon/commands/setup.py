@@ -65,14 +65,22 @@ def examples_folder() -> Path:
     raise NoInputError(f"{package / 'examples'}: the example memories are missing; install reflexd again")
 
 
+DEMO_WATCHES = ("listening", "not_rushing")
+"""Example memories that the demo learns from; the others are copied beside them, for later: the demo takes minutes."""
+
+
 def _add_examples(home: Home, memory: Path) -> None:
     from store.sources import add_source
 
     memory.mkdir(parents=True, exist_ok=True)
     for example in sorted(examples_folder().glob("*/memory.json")):
-        own = memory / f"{example.parent.name}.json"
+        name = example.parent.name
+        own = memory / f"{name}.json"
         if not own.exists():
             shutil.copyfile(example, own)
+        if name not in DEMO_WATCHES:
+            click.echo(f"not watched: {own}; `reflexd source add node-link {own}` adds it")
+            continue
         with opened_store(home) as store, store.write() as conn:
             add_source(conn, "node-link", str(own.resolve()), store.clock.wall_ms())
         click.echo(f"watching {own}")
