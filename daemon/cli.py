@@ -26,6 +26,8 @@ COMMANDS = {
     "show": "daemon.commands.look:show",
     "why": "daemon.commands.why:why",
     "diff": "daemon.commands.diff:diff",
+    "report": "daemon.commands.report:report",
+    "compare": "daemon.commands.compare:compare",
     "history": "daemon.commands.look:history",
     "queue": "daemon.commands.look:queue",
     "active": "daemon.commands.look:active",
@@ -36,6 +38,7 @@ COMMANDS = {
     "on": "daemon.commands.act:on",
     "off": "daemon.commands.act:off",
     "dose": "daemon.commands.act:dose",
+    "combine": "daemon.commands.combine:combine",
     "export": "daemon.commands.tools:export",
     "record": "daemon.commands.record:record",
     "mcp": "daemon.commands.record:mcp",
@@ -67,8 +70,8 @@ _HELP = """Learn from what an agent's human accepted and rejected: pairs, vector
 \b
 First:   reflexd init --demo && reflexd once
 Watch:   reflexd source add claude-code ~/.claude/projects
-Look:    reflexd status | behaviours | pairs B | queue | history | sql "SELECT * FROM queue"
-Decide:  reflexd approve JOB | on B | off B | dose B X | pair drop ID
+Look:    reflexd status | report | behaviours | pairs B | why B@N | queue | history | sql "SELECT * FROM queue"
+Decide:  reflexd approve JOB | on B | off B | dose B X | combine | pair drop ID
 """
 
 

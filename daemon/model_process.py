@@ -25,8 +25,11 @@ from daemon.errors import ReflexdError
 from daemon.protocol import (
     WAITING,
     ChooseRequest,
+    CombineRequest,
+    CompareRequest,
     ExtractRequest,
     Progress,
+    RecheckRequest,
     ScreenRequest,
     TrainProgress,
     TrainRequest,
@@ -100,10 +103,31 @@ def _screen(body: dict[str, Any], process: _Process) -> BaseModel:
 
 
 def _verify(body: dict[str, Any], process: _Process) -> BaseModel:
-    from daemon.steering.verify import run_verify
+    from daemon.proof.verify import run_verify
 
     request = VerifyRequest.model_validate(body)
     return run_verify(process.models.get(request.model, request.threads), request, process.progress)
+
+
+def _recheck(body: dict[str, Any], process: _Process) -> BaseModel:
+    from daemon.proof.recheck import run_recheck
+
+    request = RecheckRequest.model_validate(body)
+    return run_recheck(process.models.get(request.model, request.threads), request, process.progress)
+
+
+def _combine(body: dict[str, Any], process: _Process) -> BaseModel:
+    from daemon.proof.combine import run_combine
+
+    request = CombineRequest.model_validate(body)
+    return run_combine(process.models.get(request.model, request.threads), request, process.progress)
+
+
+def _compare(body: dict[str, Any], process: _Process) -> BaseModel:
+    from daemon.proof.compare import run_compare
+
+    request = CompareRequest.model_validate(body)
+    return run_compare(lambda folder: process.models.get(folder, request.threads), request, process.progress)
 
 
 def _train(body: dict[str, Any], process: _Process) -> BaseModel:
@@ -129,6 +153,9 @@ OPERATIONS: dict[str, Callable[[dict[str, Any], _Process], BaseModel]] = {
     "extract": _extract,
     "screen": _screen,
     "verify": _verify,
+    "recheck": _recheck,
+    "combine": _combine,
+    "compare": _compare,
     "train": _train,
 }
 

@@ -29,6 +29,7 @@ def held_out_request(model: Path, vector: Path, pairs: list[Pair], pairs_file: P
         train=tuple(pair for pair in pairs if pair not in held_out),
         validation=tuple(pair for pair in held_out if sides[pair.group] == "validation"),
         test=tuple(pair for pair in held_out if sides[pair.group] == "test"),
+        neutral_train=load_neutral("train"),
         neutral_validation=load_neutral("validation"),
         neutral_test=load_neutral("test"),
         threads=threads,

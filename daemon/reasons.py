@@ -4,7 +4,6 @@ from typing import Any
 
 import orjson
 
-from daemon.protocol import VerifySettings
 from daemon.refresh import Decision
 from daemon.settings import ExtractionSettings
 
@@ -15,41 +14,12 @@ def _row(stage: str, what: str, value: float | None, bar: float | None, met: boo
     return {"stage": stage, "what": what, "value": value, "bar": bar, "met": met}
 
 
-def proof_conditions(report: dict[str, Any] | None, settings: VerifySettings) -> list[Row]:
-    """What verification asked; empty before it ran."""
-    if not report or report["effect"] is None:
-        return []
-    effect, low = report["effect"], report["effect_interval"][0]
-    strongest = max((null["effect"] for null in report["nulls"]), default=None)
-    side = report["side_effects"]
-    rows = [
-        _row("verify", "effect, nats a token", effect, settings.min_effect, effect >= settings.min_effect),
-        _row("verify", "low end of its interval", low, 0.0, low > 0),
-        _row(
-            "verify",
-            "share of anti-steerable pairs",
-            report["anti_steerable"],
-            settings.max_anti_steerable,
-            report["anti_steerable"] <= settings.max_anti_steerable,
-        ),
+def proof_conditions(report: dict[str, Any] | None) -> list[Row]:
+    """What verification asked, as it was asked then; empty before it ran."""
+    return [
+        _row("verify", f"{asked['what']}, {asked['sense']}", asked["value"], asked["bar"], asked["met"])
+        for asked in (report or {}).get("conditions", [])
     ]
-    if strongest is not None:
-        rows.append(
-            _row(
-                "verify",
-                f"strongest of {len(report['nulls'])} baselines, below the effect",
-                strongest,
-                effect,
-                strongest < effect,
-            )
-        )
-    if side:
-        rows.append(
-            _row(
-                "verify", "neutral KL, p95", side["kl_p95"], settings.kl_p95_max, side["kl_p95"] <= settings.kl_p95_max
-            )
-        )
-    return rows
 
 
 def training_conditions(result: str | None) -> list[Row]:

@@ -67,6 +67,16 @@ class ExtractionSettings(Frozen):
         return self.activations_mb << 20
 
 
+class DriftSettings(Frozen):
+    """When a served vector is measured again, and what it must hold."""
+
+    recheck: bool = Field(default=True, description="measure again when weights, template or directions changed")
+    min_new_pairs: int = Field(default=6, ge=1, description="held-out pairs since the last measurement")
+    max_kl_growth: float = Field(
+        default=1.25, ge=1, description="neutral KL p95 over that at the proof; within the bar of the proof is fine too"
+    )
+
+
 class PromotionSettings(Frozen):
     """When a verified behaviour counts as stable."""
 
@@ -148,6 +158,7 @@ class Settings(BaseSettings):
     mining: MiningLimits = MiningLimits()
     extraction: ExtractionSettings = ExtractionSettings()
     verification: VerifySettings = VerifySettings()
+    drift: DriftSettings = DriftSettings()
     promotion: PromotionSettings = PromotionSettings()
     training: TrainingSettings = TrainingSettings()
     serving: ServingSettings = ServingSettings()

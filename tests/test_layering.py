@@ -9,8 +9,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("graph", "store", "daemon", "migrations")
-MODEL_SIDE = ("daemon/steering", "daemon/training", "daemon/models/convert.py")
-TORCH_FREE_STEERING = ("model_folder.py", "vector_file.py", "neutral.py", "__init__.py")
+MODEL_SIDE = ("daemon/steering", "daemon/proof", "daemon/training", "daemon/models/convert.py")
+TORCH_FREE = {
+    "steering": ("model_folder.py", "vector_file.py", "neutral.py", "__init__.py"),
+    "proof": ("chance.py", "choices.py", "confounds.py", "limits.py", "summary.py", "__init__.py"),
+}
 
 
 def modules(*packages):
@@ -56,7 +59,7 @@ def test_torch_is_imported_on_the_model_side_only():
         return name.startswith(MODEL_SIDE)
 
     resident = [path for path in modules("daemon") if not on_model_side(path)]
-    torch_free = [ROOT / "daemon" / "steering" / name for name in TORCH_FREE_STEERING]
+    torch_free = [ROOT / "daemon" / room / name for room, names in TORCH_FREE.items() for name in names]
     assert offenders([*resident, *torch_free], "torch", "transformers", "accelerate") == []
 
 

@@ -54,7 +54,7 @@ def vectors(ctx: click.Context, behaviour: str | None, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def show(ctx: click.Context, vector: str, as_json: bool) -> None:
-    """Show one version, VECTOR as in `listening@3`: lineage, proof, job."""
+    """Show one version, VECTOR as in `listening@3`: lineage, proof, job. `reflexd report` draws the proof."""
     import orjson
 
     with reading(ctx) as reader:
@@ -128,7 +128,13 @@ def _proof(report: dict[str, object]) -> dict[str, object]:
     fields = {name: report.get(name) for name in named}
     fields["strongest baseline"] = max((null["effect"] for null in nulls), default=None)
     fields["baselines"] = len(nulls)
-    return fields | {f"neutral {name}": value for name, value in side.items()}
+    chance, gate = report.get("null_test"), report.get("gate")
+    if isinstance(chance, dict):
+        fields |= {"what chance does": chance["bar"], "p-value": chance["p_value"]}
+    fields |= {f"neutral {name}": value for name, value in side.items()}
+    if isinstance(gate, dict):
+        fields |= {f"gate {name}": gate[name] for name in ("passed", "effect_kept", "kl_left", "false_open")}
+    return fields
 
 
 @click.command()

@@ -62,7 +62,7 @@ def _version(conn: "Connection", settings: "Settings", name: str) -> tuple[dict[
     report = orjson.loads(verification(conn, row.id) or "null")
     stable = conditions(conn, row, settings.promotion) if row.effect is not None else []
     jobs = [job for job in list_jobs(conn) if job.vector_id == row.id]
-    rows = [*proof_conditions(report, settings.verification)]
+    rows = [*proof_conditions(report)]
     rows += [{"stage": "promote", "what": c.name, "value": c.value, "bar": c.bar, "met": c.met} for c in stable]
     rows += training_conditions(jobs[-1].result if jobs else None)
     after = next_version(conn, settings.extraction, row.behaviour) if latest(conn, row.behaviour) == row else None

@@ -1,7 +1,7 @@
 """The stages, each a plain function of a context: claim one unit from the store, do it, commit.
 
-    watch ─▶ judge ─▶ mine ─▶ extract ─▶ verify ─▶ promote ─▶ train ─▶ retire
-     cursor   (model)  pairs    version    numbers    job       checkpoint + gates
+    watch ─▶ judge ─▶ mine ─▶ extract ─▶ verify ─▶ recheck ─▶ promote ─▶ train ─▶ retire
+     cursor   (model)  pairs    version    numbers    served     job       checkpoint + gates
 
 Every stage may be killed at any instruction and run again: what it finds in the store is all it knows. `retire` is no
 code of its own: the database retires a vector in the transaction that records its training.
@@ -14,6 +14,7 @@ from daemon.pipeline.judge import judge
 from daemon.pipeline.mine import mine
 from daemon.pipeline.promote import promote
 from daemon.pipeline.publish import publish
+from daemon.pipeline.recheck import recheck
 from daemon.pipeline.train import rescue, train
 from daemon.pipeline.verify import verify
 from daemon.pipeline.watch import watch
@@ -24,6 +25,7 @@ STAGES = {
     "mine": mine,
     "extract": extract,
     "verify": verify,
+    "recheck": recheck,
     "promote": promote,
     "train": train,
 }
@@ -37,6 +39,7 @@ __all__ = [
     "mine",
     "promote",
     "publish",
+    "recheck",
     "rescue",
     "train",
     "verify",

@@ -4,9 +4,15 @@ The manifest of trained weights no longer lists the vectors that live in them; t
 them, so that a server which still runs the old weights has no gap.
 """
 
+from collections.abc import Mapping
+
+import orjson
+
 from daemon.home import Home
-from daemon.serving.manifest import ManifestModel, VectorEntry, publication_lock, publish_manifest
+from daemon.pipeline.placed import factors_of, gate_of
+from daemon.serving.manifest import Gate, ManifestModel, SetEntry, VectorEntry, publication_lock, publish_manifest
 from daemon.serving.vector_bytes import served_vector_bytes
+from store.combinations import CombinationRow, named_sets
 from store.engine import Store
 from store.models import ModelRow, list_models
 from store.served import ServedRow, served
@@ -24,15 +30,17 @@ def _publish_all(store: Store, home: Home, max_relative_dose: float) -> None:
         models = list_models(conn)
         rows = served(conn)
         gone = {model.digest: retired_into(conn, model.digest) for model in models}
+        sets = {model.digest: named_sets(conn, model.digest) for model in models}
         blobs = {row.sha256: load_blob(conn, row.sha256) for row in rows}
     for model in models:
-        mine = _for_model(rows, model, gone[model.digest])
-        files = {row.vector_id: served_vector_bytes(*blobs[row.sha256], row, model) for row in mine}
+        mine = served_by(rows, model, gone[model.digest])
+        files = {row.vector_id: _file(blobs[row.sha256], row, model) for row in mine}
         entries = [_entry(row, files[row.vector_id][0]) for row in mine]
-        publish_manifest(home.registry, _model(model), entries, max_relative_dose, dict(files.values()))
+        chosen = _sets(sets[model.digest], {entry.id for entry in entries})
+        publish_manifest(home.registry, _model(model), entries, max_relative_dose, dict(files.values()), chosen)
 
 
-def _for_model(rows: list[ServedRow], model: ModelRow, in_weights: set[int]) -> list[ServedRow]:
+def served_by(rows: list[ServedRow], model: ModelRow, in_weights: set[int]) -> list[ServedRow]:
     """One version a behaviour, the newest: what lives in these weights is left out, and a newer one replaces it."""
     newest = {
         row.behaviour: row for row in rows if row.root_digest == model.root_digest and row.vector_id not in in_weights
@@ -50,7 +58,29 @@ def _model(row: ModelRow) -> ManifestModel:
     )
 
 
+def _file(blob: tuple[int, int, bytes], row: ServedRow, model: ModelRow) -> tuple[str, bytes]:
+    gate = gate_of(row)
+    return served_vector_bytes(*blob, row, model, factors_of(row), None if gate is None else gate.weights)
+
+
 def _entry(row: ServedRow, sha256: str) -> VectorEntry:
+    gate = gate_of(row)
     return VectorEntry(
-        id=row.name, sha256=sha256, layers=(row.layer,), dose=row.dose, coefficient=row.coefficient, enabled=row.enabled
+        id=row.name,
+        sha256=sha256,
+        layers=tuple(factors_of(row)),
+        dose=row.dose,
+        coefficient=row.coefficient,
+        enabled=row.enabled,
+        gate=None if gate is None else Gate(layer=gate.layer, bias=gate.bias),
     )
+
+
+def _sets(named: Mapping[str, CombinationRow], listed: set[str]) -> dict[str, list[SetEntry]]:
+    """Sets with the doses that were chosen for them; one whose members are not all listed any more is left out."""
+    found = {}
+    for name, row in named.items():
+        joint = orjson.loads(row.report)["joint"]
+        if listed.issuperset(effect["name"] for effect in joint):
+            found[name] = [SetEntry(id=effect["name"], dose=effect["placements"][0]["dose"]) for effect in joint]
+    return found

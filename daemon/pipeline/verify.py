@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+from sqlalchemy import Connection
 
 from daemon.pipeline.context import Context
 from daemon.pipeline.extract import first_of_current_model, split_pairs
-from daemon.protocol import VerifyReport, VerifyRequest
+from daemon.pipeline.mine import known_behaviours
+from daemon.protocol import Rival, VerifyReport, VerifyRequest
 from daemon.steering.neutral import load_neutral
 from store.models import get_model
 from store.served import serve
@@ -51,14 +53,20 @@ def _verify_one(ctx: Context, vector: VectorRow) -> None:
     with ctx.store.read() as conn:
         sides = split_pairs(vector_pairs(conn, vector.id))
         model = get_model(conn, vector.model_digest)
+        known = {behaviour.name: behaviour for behaviour in known_behaviours(conn, ctx.settings)}
+        others = newest_of_others(conn, vector)
     request = VerifyRequest(
         model=model.path,
         vector=vector_path(ctx, vector),
         train=sides["train"],
         validation=sides["validation"],
         test=sides["test"],
+        neutral_train=load_neutral("train"),
         neutral_validation=load_neutral("validation"),
         neutral_test=load_neutral("test"),
+        behaviour=known.get(vector.behaviour),
+        rivals=tuple(Rival(name=other.behaviour, vector=vector_path(ctx, other)) for other in others),
+        family=1 + len(others),
         settings=ctx.settings.verification,
         threads=ctx.settings.process.threads,
         rows=ctx.home.activations,
@@ -66,6 +74,18 @@ def _verify_one(ctx: Context, vector: VectorRow) -> None:
     )
     report = ctx.ask("verify", request, VerifyReport)
     record(ctx, vector, report)
+
+
+def newest_of_others(conn: Connection, vector: VectorRow) -> list[VectorRow]:
+    """The newest version with numbers of each other behaviour, for the same weights and template."""
+    newest = {
+        other.behaviour: other
+        for other in in_state(conn, "extracted", "verified", "promoted", "retired", "superseded", "rejected")
+        if other.blob_sha256 is not None
+        and other.behaviour != vector.behaviour
+        and (other.root_digest, other.template_digest) == (vector.root_digest, vector.template_digest)
+    }
+    return [newest[name] for name in sorted(newest)]
 
 
 def record(ctx: Context, vector: VectorRow, report: VerifyReport) -> None:

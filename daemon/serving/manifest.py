@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from daemon.durable import storage_faults, write_durably
 from daemon.errors import DataError, MismatchError, NoInputError
@@ -46,10 +46,24 @@ class ManifestModel(_Part):
     template_digest: str
 
 
-class VectorEntry(_Part):
-    """One vector: file, place and strength. Layers are 0-based block outputs.
+class Gate(_Part):
+    """When to add a vector: where `tensor` of its file · mean + bias > 0, else not at all for the whole request.
 
-    `coefficient` multiplies the vector as stored; `dose` is the same strength in median residual norms of the layer.
+    `mean_prompt` reads the output of block `layer` before anything is added there, and takes the mean over the prompt's
+    tokens but the first; a prompt of one token leaves the gate closed.
+    """
+
+    layer: int = Field(ge=0)
+    read: Literal["mean_prompt"] = "mean_prompt"
+    bias: Number
+    tensor: Literal["gate"] = "gate"
+
+
+class VectorEntry(_Part):
+    """One vector: file, places and strength. Layers are 0-based block outputs.
+
+    `coefficient` multiplies every row of the file, `layer.<l>` for l in `layers`; `dose` is the same strength in median
+    residual norms of the first of them. Without a gate it is added to every request.
     """
 
     id: str = Field(min_length=1)
@@ -61,7 +75,7 @@ class VectorEntry(_Part):
     dose: Number
     coefficient: Number
     enabled: bool
-    gate: dict[str, JsonValue] | None = None
+    gate: Gate | None = None
 
 
 class SetEntry(_Part):
@@ -95,6 +109,13 @@ class Manifest(_Part):
         for entry in self.vectors:
             if outside := [layer for layer in entry.layers if not 0 <= layer < self.model.n_layers]:
                 raise ValueError(f"{entry.id}: layers {outside} are outside 0..{self.model.n_layers - 1}")
+            if len(set(entry.layers)) < len(entry.layers):
+                raise ValueError(f"{entry.id}: a layer is there twice in {list(entry.layers)}")
+            if entry.gate is not None and entry.gate.layer > min(entry.layers):
+                raise ValueError(
+                    f"{entry.id}: its gate reads block {entry.gate.layer}, above block {min(entry.layers)}, where the "
+                    "vector is added already"
+                )
         for name, members in self.sets.items():
             if unknown := [member.id for member in members if member.id not in known]:
                 raise ValueError(f"set {name}: no vectors {unknown}")

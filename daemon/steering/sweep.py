@@ -1,6 +1,6 @@
-"""Texts computed once up to the candidate layers; then any vector at any of those layers costs only what lies above."""
+"""Texts computed once up to some layers; then vectors cost only what lies above the lowest one they are added at."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,16 +44,17 @@ def prepare(loaded: LoadedModel, items: Sequence[EncodedReply], layers: Sequence
     return Prepared(loaded, len(items), batches, tuple(finals), tuple(outputs))
 
 
-def under(prepared: Prepared, layer: int, delta: Tensor) -> list[Tensor]:
-    """`finals` with `delta` (hidden) added to the output of block `layer`, at all positions but the first."""
+def under(prepared: Prepared, deltas: Mapping[int, Tensor]) -> list[Tensor]:
+    """`finals` with `deltas[layer]` (hidden) added to the output of those blocks, at all positions but the first."""
     layout = prepared.loaded.layout
+    lowest = min(deltas)
     found = []
     for batch, kept in zip(prepared.batches, prepared.kept, strict=True):
-        with torch.no_grad(), steer(layout, {layer: delta}):
-            if layer not in kept:
+        with torch.no_grad(), steer(layout, deltas):
+            if lowest not in kept:
                 found.append(decode(layout, batch))
                 continue
-            with resumed(layout, layer, kept[layer]):
+            with resumed(layout, lowest, kept[lowest]):
                 found.append(decode(layout, batch))
     return found
 

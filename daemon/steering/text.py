@@ -34,19 +34,24 @@ def encode(tokenizer: Any, prompt: Prompt, reply: str) -> EncodedReply:
     Raises:
         DataError: There is no chat template for a chat, or prompt or reply has no tokens.
     """
-    return EncodedReply(_prompt_ids(tokenizer, prompt), _reply_ids(tokenizer, reply))
+    return EncodedReply(encode_prompt(tokenizer, prompt), _reply_ids(tokenizer, reply))
 
 
 def encode_pairs(tokenizer: Any, pairs: Iterable[Pair]) -> list[EncodedReply]:
     """Positive and negative reply of each pair in turn: reply r of pair i is item 2 i + r."""
     items = []
     for pair in pairs:
-        given = _prompt_ids(tokenizer, pair.prompt)
+        given = encode_prompt(tokenizer, pair.prompt)
         items += [EncodedReply(given, _reply_ids(tokenizer, reply)) for reply in (pair.positive, pair.negative)]
     return items
 
 
-def _prompt_ids(tokenizer: Any, prompt: Prompt) -> Ids:
+def encode_prompt(tokenizer: Any, prompt: Prompt) -> Ids:
+    """What a reply follows: a chat by the template, with its generation prompt, or a plain prompt.
+
+    Raises:
+        DataError: There is no chat template for a chat, or no token in the prompt.
+    """
     if isinstance(prompt, str):
         return _some(tuple(tokenizer(prompt).input_ids), "prompt", prompt)
     messages = [message.model_dump() for message in prompt]

@@ -21,9 +21,15 @@ state_dir = "state"
 min_pairs = 4
 [verification]
 layers = [0.5]
-doses = [0.25, 0.5, 1.0]
 kl_p95_max = 1000.0
+kl_rmse_max = 1000.0
+max_perplexity_ratio = 1e9
 min_coherence = -1.0
+min_split_half = -1.0
+min_d_prime = 0.0
+generations = 0
+checks = false
+gate = false
 min_effect = -1000.0
 max_anti_steerable = 1.0
 nulls_random = 0
@@ -123,7 +129,7 @@ def memory(sessions=8, directions=4):
             node(f"d{key}", "direction", f"please change {topics[s]} in way {'abcdef'[d]}", ts)
             edge(f"d{key}", f"s{s}", "part_of")
             for side, text, verdict in (
-                ("a", f"no no {topics[s]} no no", "rejected_by"),
+                ("a", f"not not {topics[s]} not not", "rejected_by"),  # as long as the other
                 ("b", f"yes yes {topics[s]} yes yes", "accepted_by"),
             ):
                 node(f"r{key}{side}", "response", text, ts)

@@ -13,7 +13,7 @@ from daemon.pipeline import Context
 from daemon.pipeline.extract import extract
 from daemon.pipeline.mine import pair_row
 from daemon.pipeline.verify import verify
-from daemon.protocol import ExtractReport, LayerStatistics, VerifyReport
+from daemon.protocol import ExtractReport, LayerStatistics, Placement, RecheckReport, SideEffects, VerifyReport
 from daemon.settings import load_settings
 from daemon.steering.vector_file import VectorFile, describe, save
 from graph.schema import Pair, pairs_digest
@@ -22,7 +22,7 @@ from store.clock import ManualClock
 from store.engine import Store
 
 LAYERS, WIDTH = 3, 8
-SESSIONS = {"train": "s-train", "validation": "s-validation", "test": "s-test"}
+SESSIONS = {"train": ("s-train",), "validation": ("s-validation",), "test": ("s-test", "s-test-2")}
 NOTHING = dict.fromkeys(("layer", "dose", "coefficient", "effect", "effect_interval", "base_gap", "steered_gap"))
 
 
@@ -30,6 +30,10 @@ def difference(pair):
     """(layers, width) float64, the same for the same pair."""
     seed = int.from_bytes(hashlib.sha256(pair.id.encode()).digest()[:8])
     return 1.0 + np.random.default_rng(seed).normal(0, 1, (LAYERS, WIDTH))
+
+
+def side_effects(kl):
+    return SideEffects(kl_mean=0.1, kl_p95=kl, kl_rmse=0.2, perplexity=2.0, perplexity_base=1.9, n_positions=9)
 
 
 @dataclass
@@ -43,10 +47,25 @@ class FakeModel:
     layers: int = LAYERS
     libraries: dict = field(default_factory=lambda: {"torch": "2.9.1", "numpy": "2.3.0"})
     asked: dict = field(default_factory=dict)  # the last request of each operation
+    interval: tuple = (0.6, 1.0)  # what a recheck finds, and the neutral KL
+    kl: float = 0.3
 
     def ask(self, operation, request, report, on_progress=None, beat=None):
         self.asked[operation] = request
-        return self._extract(request) if operation == "extract" else self._verify(request)
+        answers = {"extract": self._extract, "verify": self._verify, "recheck": self._recheck}
+        return answers[operation](request)
+
+    def _recheck(self, request):
+        return RecheckReport(
+            effect=sum(self.interval) / 2,
+            effect_interval=self.interval,
+            side_effects=side_effects(self.kl),
+            n_test=len(request.test),
+            n_groups=2,
+            model_digest=self.digest,
+            template_digest=self.template,
+            seconds=1.0,
+        )
 
     def _extract(self, request):
         matrix = np.mean([difference(pair) for pair in request.pairs], axis=0)[: self.layers].astype("<f4")
@@ -93,6 +112,8 @@ class FakeModel:
             steered_gap=1.0,
             steerability=3.0,
             anti_steerable=0.0,
+            placements=(Placement(layer=1, dose=0.25, coefficient=1.5),),
+            side_effects=side_effects(0.3),
         )
 
 
@@ -118,7 +139,9 @@ class Life:
             sources.add_source(conn, "node-link", "/memory.json", self.clock.wall_ms())
             row = evidence.BehaviourRow("listening", "", "", "", ("yes",), ("no",), "1", "builtin")
             evidence.save_behaviours(conn, [row], self.clock.wall_ms())
-            evidence.save_splits(conn, {name: side for side, name in SESSIONS.items()}, self.clock.wall_ms())
+            evidence.save_splits(
+                conn, {name: side for side, names in SESSIONS.items() for name in names}, self.clock.wall_ms()
+            )
         self.add_model()
 
     def close(self):
@@ -145,7 +168,7 @@ class Life:
             prompt=f"please change {split} file {number}",
             positive=f"yes, {number}",
             negative=f"no, not {number}",
-            group=SESSIONS[split],
+            group=SESSIONS[split][number % len(SESSIONS[split])],
             weight=0.5,
             episodes=(f"{split}{number}+", f"{split}{number}-"),
         )

@@ -106,7 +106,9 @@ def test_toggles_and_doses_reach_the_manifest_and_the_history(place):
 def test_new_evidence_makes_a_new_version_and_the_old_one_is_superseded(place):
     place.reflexd("once", "--until", "verify")
     memory = json.loads((place.folder / "memory.json").read_text())
-    text = json.dumps(memory).replace("no no the Makefile no no", "no no no the Makefile no")  # a training session
+    text = json.dumps(memory).replace(
+        "not not the Makefile not not", "not not not the Makefile not"
+    )  # a training session
     (place.folder / "memory.json").write_text(text)
     place.reflexd("once", "--until", "verify")
     states = {v["vector"]: v["state"] for v in place.json("vectors")}

@@ -14,6 +14,7 @@ import pytest
 from daemon.errors import DataError, FullError, MismatchError, NoInputError
 from daemon.serving import manifest as registry_module
 from daemon.serving.manifest import (
+    Gate,
     Manifest,
     ManifestModel,
     SetEntry,
@@ -72,6 +73,15 @@ def test_the_file_has_exactly_the_keys_of_the_format(tmp_path: Path) -> None:
     assert load_manifest(tmp_path / PATH).generation == 1
 
 
+def test_a_gate_and_several_layers_go_there_and_back(tmp_path: Path) -> None:
+    gated = entry(layers=[15, 18], gate=Gate(layer=15, bias=-0.25))
+    publish(tmp_path, gated)
+    body = orjson.loads((tmp_path / PATH).read_bytes())
+    assert body["vectors"][0]["gate"] == {"layer": 15, "read": "mean_prompt", "bias": -0.25, "tensor": "gate"}
+    assert body["vectors"][0]["layers"] == [15, 18]
+    assert load_manifest(tmp_path / PATH).vectors == (gated,)
+
+
 def everything(folder: Path) -> dict[Path, tuple[int, int]]:
     return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in folder.rglob("*")}
 
@@ -88,6 +98,7 @@ def test_the_same_content_writes_nothing(tmp_path: Path) -> None:
     [
         lambda folder: publish(folder, entry(0.3)),
         lambda folder: publish(folder, entry(enabled=False)),
+        lambda folder: publish(folder, entry(gate=Gate(layer=3, bias=0.0))),
         lambda folder: publish(folder),
         lambda folder: publish(folder, entry(), limit=0.5),
         lambda folder: publish(folder, entry(), sets={"s": []}),
@@ -254,6 +265,10 @@ def vector(**changes: Any) -> list[dict[str, Any]]:
     return [body()["vectors"][0] | changes]
 
 
+def gate(**changes: Any) -> dict[str, Any]:
+    return {"layer": 3, "read": "mean_prompt", "bias": 0.5, "tensor": "gate"} | changes
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -266,6 +281,12 @@ def vector(**changes: Any) -> list[dict[str, Any]]:
         (body(limits={"max_relative_dose": -1}), "limits.max_relative_dose"),
         (body(vectors=vector(layers=[30])), r"layers \[30\] are outside 0\.\.29"),
         (body(vectors=vector(layers=[])), "vectors.0.layers"),
+        (body(vectors=vector(layers=[15, 15])), r"a layer is there twice in \[15, 15\]"),
+        (body(vectors=vector(gate=gate(layer=16))), "its gate reads block 16, above block 15"),
+        (body(vectors=vector(layers=[18, 15], gate=gate(layer=16))), "its gate reads block 16, above block 15"),
+        (body(vectors=vector(gate=gate(layer=-1))), "vectors.0.gate.layer"),
+        (body(vectors=vector(gate=gate(read="last_token"))), "vectors.0.gate.read"),
+        (body(vectors=vector(gate={"layer": 3})), "vectors.0.gate.bias"),
         (body(vectors=vector(sha256="../../etc/passwd")), "vectors.0.sha256"),
         (body(vectors=vector(operation="multiply")), "vectors.0.operation"),
         (body(vectors=vector() + vector()), "an id is there twice"),

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,8 +36,10 @@ class Model:
     hidden_size: int = HIDDEN
 
 
-def served(row: Row | None = None, model: Model | None = None, matrix: np.ndarray = MATRIX) -> tuple[str, bytes]:
-    return served_vector_bytes(*matrix.shape, matrix.astype("<f4").tobytes(), row or Row(), model or Model())
+def served(
+    row: Row | None = None, model: Model | None = None, matrix: np.ndarray = MATRIX, **more: Any
+) -> tuple[str, bytes]:
+    return served_vector_bytes(*matrix.shape, matrix.astype("<f4").tobytes(), row or Row(), model or Model(), **more)
 
 
 # ---------------------------------------------------------------- safetensors
@@ -72,6 +75,37 @@ def test_the_template_it_states_is_the_one_it_was_made_with() -> None:
 def test_a_matrix_of_the_first_layers_only_is_served_as_well() -> None:
     tensors = load_safetensors(served(model=replace(Model(), n_layers=9))[1])
     assert (tensors["layer.4"] == MATRIX[4]).all()
+
+
+def test_one_coefficient_gives_each_of_several_layers_its_own_dose() -> None:
+    """Doses of 3 and of 0.75 at two layers: 3 × the stored rows is what is added."""
+    tensors = load_safetensors(served(factors={4: 1.0, 1: 0.25})[1])
+    assert list(tensors) == ["layer.1", "layer.4"] or list(tensors) == ["layer.4", "layer.1"]
+    assert (tensors["layer.4"] == MATRIX[4]).all()
+    assert (3 * tensors["layer.1"] == 3 * (np.float32(0.25) * MATRIX[1])).all()
+
+
+def test_the_weights_of_a_gate_lie_beside_the_vector_it_opens() -> None:
+    plain, gated = served(), served(gate=tuple(float(x) for x in MATRIX[0]))
+    tensors = load_safetensors(gated[1])
+    assert sorted(tensors) == ["gate", "layer.4"]
+    assert (tensors["gate"] == MATRIX[0]).all()
+    assert plain[0] != gated[0]
+    assert served(factors={4: 1.0}) == plain
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "words"),
+    [
+        ({"factors": {4: 1.0, 6: 1.0}}, MismatchError, r"layer 6 is outside 0\.\.5"),
+        ({"factors": {4: float("inf")}}, DataError, "layer 4 holds NaN"),
+        ({"gate": (1.0,)}, DataError, "a gate of 1 weights for 8"),
+        ({"gate": (float("nan"),) * 8}, DataError, "its gate holds NaN"),
+    ],
+)
+def test_layers_and_gates_that_cannot_be_used_are_refused(more: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=rf"listening@3: .*{words}"):
+        served(**more)
 
 
 _HASH = """

@@ -92,7 +92,7 @@ def test_a_steered_sweep_gives_what_adding_by_hand_to_whole_passes_gives(family)
     base = logprobs(prepared, prepared.finals).tolist()
     assert base == pytest.approx([oracle.reply_logprob(loaded.model, item) for item in items], abs=2e-4)
     for layer in (0, 2, 3):
-        found = logprobs(prepared, under(prepared, layer, delta())).tolist()
+        found = logprobs(prepared, under(prepared, {layer: delta()})).tolist()
         wanted = [oracle.reply_logprob(loaded.model, item, {layer: delta()}) for item in items]
         assert found == pytest.approx(wanted, abs=2e-4)
         assert max(abs(one - two) for one, two in zip(found, base, strict=True)) > 0.001

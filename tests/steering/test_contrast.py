@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from daemon.errors import DataError
+from daemon.proof.verify import run_verify
 from daemon.protocol import ExtractRequest
 from daemon.steering import contrast as room
 from daemon.steering.contrast import contrast
@@ -14,7 +15,6 @@ from daemon.steering.extract import run_extract
 from daemon.steering.rows import SUFFIX
 from daemon.steering.text import encode_pairs
 from daemon.steering.vector_file import load
-from daemon.steering.verify import run_verify
 from tests.steering.planted import make_pairs, verify_request
 from tests.steering.readings import reply_means
 from tests.tiny import tiny_tokenizer

@@ -5,6 +5,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from daemon.errors import UnavailableError, UsageError
+from daemon.proof.verify import run_verify
 from daemon.protocol import ChooseRequest, ExtractRequest, VerifySettings
 from daemon.steering import forward
 from daemon.steering.choose import run_choose
@@ -14,7 +15,6 @@ from daemon.steering.loading import load_model
 from daemon.steering.text import encode_pairs
 from daemon.steering.trees import make_batches
 from daemon.steering.vector_file import load
-from daemon.steering.verify import run_verify
 from tests.far import FAR, FarDevice
 from tests.steering.planted import make_pairs, planted, verify_request
 from tests.tiny import save_tiny, tiny_loaded, tiny_tokenizer
@@ -34,7 +34,7 @@ def extract_request(out, aggregator="mean_difference"):
 
 
 def proof_request(vector):
-    quick = VerifySettings(layers=(0.6,), doses=(-0.15, 0.0, 0.15, 0.3), nulls_random=2, nulls_shuffled=2, bootstrap=50)
+    quick = VerifySettings(layers=(0.6,), multiples=(-1, 1), nulls_random=2, nulls_shuffled=2, bootstrap=50)
     return verify_request(vector, train=PAIRS[:4], settings=quick)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from daemon.proof.verify import run_verify
 from daemon.protocol import ExtractRequest, VerifyRequest, VerifySettings
 from daemon.steering.apply import steer
 from daemon.steering.extract import run_extract
@@ -14,7 +15,6 @@ from daemon.steering.neutral import load_neutral
 from daemon.steering.score import reply_logprobs
 from daemon.steering.targets import find_targets
 from daemon.steering.text import encode, encode_pairs
-from daemon.steering.verify import run_verify
 from graph.schema import ChatMessage, Pair
 from tests.steering import oracle
 from tests.steering.readings import reply_means
@@ -117,7 +117,9 @@ def test_listening_is_one_direction_and_is_verified_on_directions_never_seen(loa
     request = ExtractRequest(model="unused", pairs=train, out=tmp_path / "v", behaviour="listening")
     report = run_extract(loaded, request, lambda _: None)
     assert report.layers[14].coherence > 0.3
-    settings = VerifySettings(layers=(0.5,), doses=(0.0, 0.15, 0.25), nulls_random=3, nulls_shuffled=3, bootstrap=200)
+    settings = VerifySettings(
+        layers=(0.5,), multiples=(1,), nulls_random=2, nulls_shuffled=8, generations=0, checks=False, bootstrap=200
+    )
     proof = run_verify(
         loaded,
         VerifyRequest(

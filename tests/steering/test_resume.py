@@ -27,7 +27,7 @@ def test_a_resumed_pass_gives_what_a_whole_one_gives(loaded, layer):
     items = texts()
     prepared = prepare(loaded, items, [layer])
     assert all(layer in kept for kept in prepared.kept)
-    found = logprobs(prepared, under(prepared, layer, delta()))
+    found = logprobs(prepared, under(prepared, {layer: delta()}))
     wanted = [oracle.reply_logprob(loaded.model, item, {layer: delta()}) for item in items]
     assert found.tolist() == pytest.approx(wanted, abs=1e-4)
     base = [oracle.reply_logprob(loaded.model, item) for item in items]
@@ -48,7 +48,7 @@ def test_the_lower_blocks_do_not_run_again():
         block.mlp.register_forward_hook(lambda *_, index=index: ran.append(index))
         for index, block in enumerate(loaded.layout.blocks)
     ]
-    under(prepared, 2, delta())
+    under(prepared, {2: delta()})
     for handle in handles:
         handle.remove()
     assert set(ran) == {3}
@@ -65,7 +65,7 @@ def test_a_model_whose_upper_blocks_read_the_lower_ones_is_found_out():
     items = texts()
     prepared = prepare(loaded, items, [1])
     assert all(not kept for kept in prepared.kept)
-    found = logprobs(prepared, under(prepared, 1, delta()))
+    found = logprobs(prepared, under(prepared, {1: delta()}))
     assert found.tolist() == pytest.approx(
         [oracle.reply_logprob(loaded.model, item, {1: delta()}) for item in items], abs=1e-4
     )
@@ -74,7 +74,7 @@ def test_a_model_whose_upper_blocks_read_the_lower_ones_is_found_out():
 def test_a_vector_of_nothing_changes_nothing(llama):
     items = [encode_neutral(TOKENIZER, text) for text in neutral()]
     prepared = prepare(llama, items, [1])
-    same = under(prepared, 1, torch.zeros(HIDDEN))
+    same = under(prepared, {1: torch.zeros(HIDDEN)})
     assert disturbance(prepared, [same]).abs().max() < 1e-6
     assert perplexity(prepared, same) == pytest.approx(perplexity(prepared, prepared.finals))
 
@@ -82,7 +82,7 @@ def test_a_vector_of_nothing_changes_nothing(llama):
 def test_disturbance_is_the_divergence_at_every_scored_position(llama):
     items = [encode_neutral(TOKENIZER, text) for text in neutral()]
     prepared = prepare(llama, items, [1])
-    found = disturbance(prepared, [under(prepared, 1, delta(seed)) for seed in (1, 2)])
+    found = disturbance(prepared, [under(prepared, {1: delta(seed)}) for seed in (1, 2)])
     for row, seed in zip(found, (1, 2), strict=True):
         wanted = []
         for item in items:

@@ -69,4 +69,4 @@ class System:
         delta = torch.randn(self.loaded.layout.hidden_size, generator=torch.Generator().manual_seed(1))
         prepared = sweep.prepare(self.loaded, self.items, [layer])
         for dose in range(n):
-            sweep.under(prepared, layer, delta * (dose - n // 2))
+            sweep.under(prepared, {layer: delta * (dose - n // 2)})

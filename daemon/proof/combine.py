@@ -1,0 +1,308 @@
+"""One budget for several vectors: doses at which all of them together disturb neutral text no more than one may.
+
+    validation   alone ─▶ interference ─▶ one scale for all ─▶ doses balanced, for each budget ─▶ the frontier
+    test         the chosen doses, once: joint effect, share kept of each single effect, joint KL
+
+Balancing: whoever keeps the smallest share of its own effect is given more, whoever keeps the largest less, and all are
+scaled until the budget is met again; the doses that keep most of the least are taken. Where every share grows with its
+own dose and the budget binds, the best smallest share is the one that all have.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from daemon.errors import DataError
+from daemon.proof.held_out import HeldOut
+from daemon.proof.interference import cosines, cross_effects, told
+from daemon.proof.prepared import Deltas, OnProgress, deltas_at, joined, prepare_neutral
+from daemon.protocol import NeutralText, Progress
+from daemon.protocol.combine import (
+    CombineReport,
+    CombineRequest,
+    CombineSettings,
+    FrontierPoint,
+    JointEffect,
+    JointKl,
+    Member,
+)
+from daemon.steering.loading import LoadedModel
+from daemon.steering.score import KL, kl_summary
+from daemon.steering.sweep import Prepared, disturbance, under
+from daemon.steering.vector_file import VectorFile, load, require_model
+from graph.schema import Pair
+from store.clock import SystemClock
+
+EVALUATIONS = 8
+CLOSE = 0.9
+_AIM = 0.96
+_STEP = 0.7
+_QUADRATIC = 2.0
+_LEAST_SHARE, _MOST_SHARE = 0.1, 3.0
+
+Multipliers = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """m vectors, with pairs of each one's behaviour and neutral text, all computed once without a vector.
+
+    `single` (m,) float64 is the mean effect of each vector alone at its own doses on its own pairs.
+    """
+
+    files: tuple[VectorFile, ...]
+    members: tuple[Member, ...]
+    pairs: tuple[HeldOut, ...]
+    quiet: Prepared
+    single: Tensor
+    _kl: dict[Multipliers, KL] = field(default_factory=dict)
+
+    def deltas(self, multipliers: Multipliers) -> dict[int, Tensor]:
+        """What the whole set adds at its doses times `multipliers`."""
+        every = zip(self.files, self.members, multipliers, strict=True)
+        return joined(deltas_at(file, member.placements, scale) for file, member, scale in every)
+
+    def kl(self, multipliers: Multipliers) -> KL:
+        """Of the neutral text under the whole set; remembered."""
+        if multipliers not in self._kl:
+            finals = under(self.quiet, self.deltas(multipliers))
+            self._kl[multipliers] = kl_summary(disturbance(self.quiet, [finals])[0])
+        return self._kl[multipliers]
+
+    def kept(self, multipliers: Multipliers) -> Tensor:
+        """(m,) float64: joint effect on each behaviour's pairs, as a share of the single effect."""
+        deltas = self.deltas(multipliers)
+        return torch.stack([own.effects(deltas).mean() for own in self.pairs]) / self.single
+
+
+def run_combine(loaded: LoadedModel, request: CombineRequest, on_progress: OnProgress) -> CombineReport:
+    """Measure how the members of `request` disturb each other, choose their doses together, measure these once.
+
+    Raises:
+        MismatchError: A vector file was made for another model or template.
+        DataError: A file is malformed, or a vector alone has no effect on its own validation pairs.
+    """
+    clock = SystemClock()
+    started = clock.monotonic()
+    files = [load(member.vector) for member in request.members]
+    shape = (loaded.layout.n_layers, loaded.layout.hidden_size)
+    for file, member in zip(files, request.members, strict=True):
+        require_model(file, member.vector, loaded.digest, loaded.template_digest, shape)
+    report = _combined(loaded, request, files, on_progress)
+    return report.model_copy(update={"seconds": clock.monotonic() - started})
+
+
+def _combined(
+    loaded: LoadedModel, request: CombineRequest, files: Sequence[VectorFile], on_progress: OnProgress
+) -> CombineReport:
+    members, settings = request.members, request.settings
+    names = tuple(member.name for member in members)
+    alone = [deltas_at(file, member.placements) for file, member in zip(files, members, strict=True)]
+    lowest = sorted({min(deltas) for deltas in alone})
+    on_progress(Progress(stage="interference", done=0, total=0))
+    pairs = tuple(HeldOut.of(loaded, member.validation, lowest) for member in members)
+    effects = cross_effects(pairs, alone)
+    for name, own in zip(names, effects.diagonal().tolist(), strict=True):
+        if not own > 0:
+            raise DataError(
+                f"{name}: alone it has no effect on its own validation pairs ({own:+.3f} nats a token); leave it out"
+            )
+    quiet = prepare_neutral(loaded, request.neutral_validation, lowest)
+    bench = Bench(tuple(files), members, pairs, quiet, effects.diagonal())
+    common, frontier = search(bench, settings, on_progress)
+    chosen = max(frontier, key=lambda point: point.min_kept)
+    on_progress(Progress(stage="joint test", done=0, total=0))
+    joint = _joint(loaded, request, files, alone, chosen.multipliers)
+    kl = _joint_kl(loaded, request.neutral_test, bench.deltas(chosen.multipliers), lowest)
+    reason = over_budget(kl, settings)
+    return CombineReport(
+        members=names,
+        cosines=cosines(files, [member.placements for member in members]),
+        cross=told(names, effects, [len(member.validation) for member in members]),
+        common_scale=common,
+        frontier=frontier,
+        chosen=chosen,
+        joint=joint,
+        kl=kl,
+        within_budget=not reason,
+        reason=reason,
+    )
+
+
+# ---------------------------------------------------------------- the search, on validation
+
+
+def search(bench: Bench, settings: CombineSettings, on_progress: OnProgress) -> tuple[float, tuple[FrontierPoint, ...]]:
+    """The common scale within the whole budget, and the best doses found for each share of it, smallest first.
+
+    Doses found for one budget are where the search for the next begins; what fits a smaller one fits a larger one too.
+    """
+    together = (1.0,) * len(bench.members)
+    load = partial(load_of, bench, together, settings=settings, budget=1.0)
+    common = scale_within(load, settings.max_multiplier)
+    ratios, points, budgets = together, list[FrontierPoint](), sorted(settings.budgets)
+    for done, budget in enumerate(budgets):
+        on_progress(Progress(stage="joint doses", done=done, total=len(budgets)))
+        found = [*points[-1:], *balanced(bench, settings, budget, ratios)]
+        best = max(found, key=lambda point: point.min_kept)
+        points.append(best.model_copy(update={"budget": budget}))
+        ratios = best.multipliers
+    return common, tuple(points)
+
+
+def balanced(bench: Bench, settings: CombineSettings, budget: float, ratios: Multipliers) -> list[FrontierPoint]:
+    """The points that balancing passes through, each within `budget`, from doses in the given ratios on."""
+    points = []
+    for _ in range(settings.rounds):
+        ratios = tuple(ratio / max(ratios) for ratio in ratios)
+        load = partial(load_of, bench, ratios, settings=settings, budget=budget)
+        scale = scale_within(load, settings.max_multiplier)
+        multipliers = _scaled(ratios, scale)
+        kept, kl = bench.kept(multipliers), bench.kl(multipliers)
+        points.append(
+            FrontierPoint(
+                budget=budget,
+                multipliers=multipliers,
+                kept=tuple(kept.tolist()),
+                min_kept=float(kept.min()),
+                kl_p95=kl.p95,
+                kl_rmse=kl.rmse,
+            )
+        )
+        ratios = evened(multipliers, kept.tolist(), settings.max_multiplier)
+    return points
+
+
+def evened(multipliers: Multipliers, kept: Sequence[float], most: float) -> Multipliers:
+    """More for those that keep less than the others, at most `most`: m · (geometric mean of the shares / share)^0.7."""
+    shares = [min(max(share, _LEAST_SHARE), _MOST_SHARE) for share in kept]
+    middle = math.exp(sum(map(math.log, shares)) / len(shares))
+    return tuple(min(most, scale * (middle / share) ** _STEP) for scale, share in zip(multipliers, shares, strict=True))
+
+
+def load_of(bench: Bench, ratios: Multipliers, scale: float, settings: CombineSettings, budget: float) -> float:
+    """What share of its budget the set takes at `scale`: the larger of those of both bars. Above 1 is too much."""
+    kl, share = bench.kl(_scaled(ratios, scale)), budget * settings.headroom
+    return max(kl.p95 / (share * settings.kl_p95_max), kl.rmse / (share * settings.kl_rmse_max))
+
+
+def _scaled(ratios: Multipliers, scale: float) -> Multipliers:
+    return tuple(ratio * scale for ratio in ratios)
+
+
+def scale_within(load: Callable[[float], float], most: float, evaluations: int = EVALUATIONS) -> float:
+    """The largest scale up to `most` that is found to have a load of at most 1, within so many evaluations.
+
+    Secants in log scale and log load, which are straight lines for small doses: KL grows with their square. A load of
+    more than `CLOSE` is close enough. When no evaluation fits, half of the smallest scale that was tried.
+    """
+    tried: list[tuple[float, float]] = []
+    scale = most
+    for _ in range(evaluations):
+        found = load(scale)
+        tried.append((scale, found))
+        if found <= 1 and (scale >= most or found >= CLOSE):
+            break
+        scale = _next(tried, most)
+    return max((scale for scale, found in tried if found <= 1), default=min(tried)[0] / 2)
+
+
+def _next(tried: Sequence[tuple[float, float]], most: float) -> float:
+    """Where the load is expected to be a little under 1."""
+    low = max((each for each in tried if each[1] <= 1), default=None)
+    high = min((each for each in tried if not each[1] <= 1), default=None)
+    if low is None or high is None:
+        scale, found = low or high or tried[-1]
+        if not 0 < found < math.inf:
+            return min(most, scale / 2 if low is None else most)
+        return min(most, scale * math.pow(_AIM / found, 1 / _slope(tried)))
+    share = 0.5
+    if low[1] > 0 and high[1] < math.inf:
+        share = math.log(_AIM / low[1]) / math.log(high[1] / low[1])
+    return low[0] * math.pow(high[0] / low[0], min(max(share, 0.1), 0.9))
+
+
+def _slope(tried: Sequence[tuple[float, float]]) -> float:
+    """Of log load over log scale, from the last two evaluations; 2 before there are two that say something."""
+    if len(tried) < 2 or not all(0 < found < math.inf for _, found in tried[-2:]) or tried[-1][0] == tried[-2][0]:
+        return _QUADRATIC
+    (one, before), (two, after) = tried[-2:]
+    return min(max(math.log(after / before) / math.log(two / one), 0.5), 2 * _QUADRATIC)
+
+
+# ---------------------------------------------------------------- the one look at the test side
+
+
+def _joint(
+    loaded: LoadedModel,
+    request: CombineRequest,
+    files: Sequence[VectorFile],
+    alone: Sequence[Deltas],
+    multipliers: Multipliers,
+) -> tuple[JointEffect, ...]:
+    """Each behaviour's test pairs under its own vector at its own dose, and under the set."""
+    parts = [
+        deltas_at(file, member.placements, scale)
+        for file, member, scale in zip(files, request.members, multipliers, strict=True)
+    ]
+    whole = joined(parts)
+    found = []
+    for member, own, scale in zip(request.members, alone, multipliers, strict=True):
+        ready = HeldOut.of(loaded, member.test, sorted({min(whole), min(own)}))
+        single, joint = ready.effects(own), ready.effects(whole)
+        mean = float(single.mean())
+        settings = request.settings
+        found.append(
+            JointEffect(
+                name=member.name,
+                multiplier=scale,
+                placements=tuple(
+                    at.model_copy(update={"dose": at.dose * scale, "coefficient": at.coefficient * scale})
+                    for at in member.placements
+                ),
+                single=mean,
+                joint=float(joint.mean()),
+                kept=float(joint.mean()) / mean if mean > 0 else None,
+                kept_interval=ratio_interval(joint, single, member.test, settings.bootstrap, settings.seed)
+                if mean > 0
+                else None,
+                n=len(member.test),
+            )
+        )
+    return tuple(found)
+
+
+def ratio_interval(
+    upper: Tensor, lower: Tensor, pairs: Sequence[Pair], resamples: int, seed: int
+) -> tuple[float, float] | None:
+    """95 % bootstrap interval of mean(upper) / mean(lower), (n,) each; pairs of one group come and go together.
+
+    A resample without an effect to be a share of is left out; None when all are.
+    """
+    names = sorted({pair.group for pair in pairs})
+    member = torch.tensor([[pair.group == name for pair in pairs] for name in names], dtype=torch.float64)
+    drawn = torch.randint(len(names), (resamples, len(names)), generator=torch.Generator().manual_seed(seed))
+    sums = [(member @ values)[drawn].sum(dim=1) for values in (upper, lower)]
+    ratios = (sums[0] / sums[1])[sums[1] > 0]
+    if not len(ratios):
+        return None
+    return float(ratios.quantile(0.025)), float(ratios.quantile(0.975))
+
+
+def _joint_kl(loaded: LoadedModel, texts: Sequence[NeutralText], deltas: Deltas, layers: Sequence[int]) -> JointKl:
+    quiet = prepare_neutral(loaded, texts, layers)
+    divergence = disturbance(quiet, [under(quiet, deltas)])[0]
+    kl = kl_summary(divergence)
+    return JointKl(mean=kl.mean, p95=kl.p95, rmse=kl.rmse, n_positions=len(divergence))
+
+
+def over_budget(kl: JointKl, settings: CombineSettings) -> str:
+    """Which bar the set misses on test text, in words; "" when it keeps within the budget. NaN does not."""
+    for what, value, bar in (("p95", kl.p95, settings.kl_p95_max), ("rmse", kl.rmse, settings.kl_rmse_max)):
+        if not value <= bar:
+            return f"neutral KL {what} {value:.2f} nat on test text, over the {bar:g} of the budget"
+    return ""
