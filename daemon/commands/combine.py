@@ -104,7 +104,7 @@ def request_of(
 
 def _member(context: "Context", row: "ServedRow") -> "Member":
     from daemon.pipeline.extract import split_pairs
-    from daemon.pipeline.placed import placements_of
+    from daemon.pipeline.placed import gate_of, placements_of
     from daemon.pipeline.verify import vector_path
     from daemon.protocol.combine import Member
     from store.vectors import by_id, vector_pairs
@@ -120,6 +120,7 @@ def _member(context: "Context", row: "ServedRow") -> "Member":
         placements=placements_of(row),
         validation=sides["validation"],
         test=sides["test"],
+        gate=gate_of(row),
     )
 
 
@@ -194,6 +195,7 @@ def show(report: "CombineReport") -> None:
     print_rows([_chosen(effect) for effect in report.joint], False, empty="")
     kl = report.kl
     click.echo(f"neutral KL of all together: mean {kl.mean:.3f}, p95 {kl.p95:.3f}, rmse {kl.rmse:.3f} nat")
+    click.echo(f"where a server heeds no gates: p95 {kl.p95_without_gates:.3f} nat")
 
 
 def _chosen(effect: "object") -> dict[str, object]:

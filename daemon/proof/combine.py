@@ -4,8 +4,9 @@
     test         the chosen doses, once: joint effect, share kept of each single effect, joint KL
 
 Balancing: whoever keeps the smallest share of its own effect is given more, whoever keeps the largest less, and all are
-scaled until the budget is met again; the doses that keep most of the least are taken. Where every share grows with its
-own dose and the budget binds, the best smallest share is the one that all have.
+scaled until the budget is met again, or until the least keeps all of its own effect: more is not wanted. The doses that
+keep most of the least are taken. Where every share grows with its own dose and the budget binds, the best smallest
+share is the one that all have. A vector that others work against needs more than its own dose; a gate leaves room.
 """
 
 import math
@@ -17,10 +18,11 @@ import torch
 from torch import Tensor
 
 from daemon.errors import DataError
-from daemon.proof.held_out import HeldOut
+from daemon.proof.gate import Probe
+from daemon.proof.gated import GatedPairs, GatedText, probe_of
 from daemon.proof.interference import cosines, cross_effects, told
-from daemon.proof.prepared import Deltas, OnProgress, deltas_at, joined, prepare_neutral
-from daemon.protocol import NeutralText, Progress
+from daemon.proof.prepared import Deltas, OnProgress, deltas_at
+from daemon.protocol import Progress
 from daemon.protocol.combine import (
     CombineReport,
     CombineRequest,
@@ -32,7 +34,6 @@ from daemon.protocol.combine import (
 )
 from daemon.steering.loading import LoadedModel
 from daemon.steering.score import KL, kl_summary
-from daemon.steering.sweep import Prepared, disturbance, under
 from daemon.steering.vector_file import VectorFile, load, require_model
 from graph.schema import Pair
 from store.clock import SystemClock
@@ -42,6 +43,7 @@ CLOSE = 0.9
 _AIM = 0.96
 _STEP = 0.7
 _QUADRATIC = 2.0
+_SMALLER, _ABOUT = 4, 0.05
 _LEAST_SHARE, _MOST_SHARE = 0.1, 3.0
 
 Multipliers = tuple[float, ...]
@@ -56,27 +58,26 @@ class Bench:
 
     files: tuple[VectorFile, ...]
     members: tuple[Member, ...]
-    pairs: tuple[HeldOut, ...]
-    quiet: Prepared
+    pairs: tuple[GatedPairs, ...]
+    quiet: GatedText
     single: Tensor
     _kl: dict[Multipliers, KL] = field(default_factory=dict)
 
-    def deltas(self, multipliers: Multipliers) -> dict[int, Tensor]:
-        """What the whole set adds at its doses times `multipliers`."""
+    def parts(self, multipliers: Multipliers) -> list[Deltas]:
+        """What each vector adds at its doses times its multiplier."""
         every = zip(self.files, self.members, multipliers, strict=True)
-        return joined(deltas_at(file, member.placements, scale) for file, member, scale in every)
+        return [deltas_at(file, member.placements, scale) for file, member, scale in every]
 
     def kl(self, multipliers: Multipliers) -> KL:
         """Of the neutral text under the whole set; remembered."""
         if multipliers not in self._kl:
-            finals = under(self.quiet, self.deltas(multipliers))
-            self._kl[multipliers] = kl_summary(disturbance(self.quiet, [finals])[0])
+            self._kl[multipliers] = kl_summary(self.quiet.divergences(self.parts(multipliers)))
         return self._kl[multipliers]
 
     def kept(self, multipliers: Multipliers) -> Tensor:
         """(m,) float64: joint effect on each behaviour's pairs, as a share of the single effect."""
-        deltas = self.deltas(multipliers)
-        return torch.stack([own.effects(deltas).mean() for own in self.pairs]) / self.single
+        parts = self.parts(multipliers)
+        return torch.stack([own.effects(parts).mean() for own in self.pairs]) / self.single
 
 
 def run_combine(loaded: LoadedModel, request: CombineRequest, on_progress: OnProgress) -> CombineReport:
@@ -104,20 +105,22 @@ def _combined(
     alone = [deltas_at(file, member.placements) for file, member in zip(files, members, strict=True)]
     lowest = sorted({min(deltas) for deltas in alone})
     on_progress(Progress(stage="interference", done=0, total=0))
-    pairs = tuple(HeldOut.of(loaded, member.validation, lowest) for member in members)
+    gates = [probe_of(member.gate) for member in members]
+    pairs = tuple(GatedPairs.of(loaded, member.validation, lowest, gates) for member in members)
     effects = cross_effects(pairs, alone)
-    for name, own in zip(names, effects.diagonal().tolist(), strict=True):
+    single = torch.stack([own.effects(_only(alone, place)).mean() for place, own in enumerate(pairs)])
+    for name, own in zip(names, single.tolist(), strict=True):
         if not own > 0:
             raise DataError(
                 f"{name}: alone it has no effect on its own validation pairs ({own:+.3f} nats a token); leave it out"
             )
-    quiet = prepare_neutral(loaded, request.neutral_validation, lowest)
-    bench = Bench(tuple(files), members, pairs, quiet, effects.diagonal())
+    quiet = GatedText.of(loaded, request.neutral_validation, lowest, gates)
+    bench = Bench(tuple(files), members, pairs, quiet, single)
     common, frontier = search(bench, settings, on_progress)
-    chosen = max(frontier, key=lambda point: point.min_kept)
+    chosen = max(frontier, key=worth)
     on_progress(Progress(stage="joint test", done=0, total=0))
-    joint = _joint(loaded, request, files, alone, chosen.multipliers)
-    kl = _joint_kl(loaded, request.neutral_test, bench.deltas(chosen.multipliers), lowest)
+    joint = _joint(loaded, request, alone, bench.parts(chosen.multipliers), chosen.multipliers, gates)
+    kl = _joint_kl(GatedText.of(loaded, request.neutral_test, lowest, gates), bench.parts(chosen.multipliers))
     reason = over_budget(kl, settings)
     return CombineReport(
         members=names,
@@ -143,12 +146,12 @@ def search(bench: Bench, settings: CombineSettings, on_progress: OnProgress) -> 
     """
     together = (1.0,) * len(bench.members)
     load = partial(load_of, bench, together, settings=settings, budget=1.0)
-    common = scale_within(load, settings.max_multiplier)
+    common = scale_within(load, 1.0)
     ratios, points, budgets = together, list[FrontierPoint](), sorted(settings.budgets)
     for done, budget in enumerate(budgets):
         on_progress(Progress(stage="joint doses", done=done, total=len(budgets)))
         found = [*points[-1:], *balanced(bench, settings, budget, ratios)]
-        best = max(found, key=lambda point: point.min_kept)
+        best = max(found, key=worth)
         points.append(best.model_copy(update={"budget": budget}))
         ratios = best.multipliers
     return common, tuple(points)
@@ -160,9 +163,8 @@ def balanced(bench: Bench, settings: CombineSettings, budget: float, ratios: Mul
     for _ in range(settings.rounds):
         ratios = tuple(ratio / max(ratios) for ratio in ratios)
         load = partial(load_of, bench, ratios, settings=settings, budget=budget)
-        scale = scale_within(load, settings.max_multiplier)
-        multipliers = _scaled(ratios, scale)
-        kept, kl = bench.kept(multipliers), bench.kl(multipliers)
+        multipliers, kept = enough(bench, _scaled(ratios, scale_within(load, settings.max_multiplier)))
+        kl = bench.kl(multipliers)
         points.append(
             FrontierPoint(
                 budget=budget,
@@ -175,6 +177,26 @@ def balanced(bench: Bench, settings: CombineSettings, budget: float, ratios: Mul
         )
         ratios = evened(multipliers, kept.tolist(), settings.max_multiplier)
     return points
+
+
+def enough(bench: Bench, multipliers: Multipliers) -> tuple[Multipliers, Tensor]:
+    """The same doses, or in their ratios so much less that the least keeps about all of its effect; and what is kept.
+
+    Effects grow more slowly than doses where these are large, so one step is not always enough.
+    """
+    kept = bench.kept(multipliers)
+    for _ in range(_SMALLER):
+        least = float(kept.min())
+        if not least > 1 + _ABOUT:
+            break
+        multipliers = _scaled(multipliers, 1 / least)
+        kept = bench.kept(multipliers)
+    return multipliers, kept
+
+
+def worth(point: FrontierPoint) -> tuple[float, float]:
+    """What a point is chosen by: the least share kept, up to all of it; of equal ones the smaller doses."""
+    return round(min(point.min_kept, 1.0), 2), -sum(point.multipliers)
 
 
 def evened(multipliers: Multipliers, kept: Sequence[float], most: float) -> Multipliers:
@@ -240,20 +262,17 @@ def _slope(tried: Sequence[tuple[float, float]]) -> float:
 def _joint(
     loaded: LoadedModel,
     request: CombineRequest,
-    files: Sequence[VectorFile],
     alone: Sequence[Deltas],
+    parts: Sequence[Deltas],
     multipliers: Multipliers,
+    gates: Sequence[Probe | None],
 ) -> tuple[JointEffect, ...]:
-    """Each behaviour's test pairs under its own vector at its own dose, and under the set."""
-    parts = [
-        deltas_at(file, member.placements, scale)
-        for file, member, scale in zip(files, request.members, multipliers, strict=True)
-    ]
-    whole = joined(parts)
+    """Each behaviour's test pairs under its own vector `alone`, at its own dose, and under the `parts` of the set."""
+    lowest = sorted({min(part) for part in parts})
     found = []
-    for member, own, scale in zip(request.members, alone, multipliers, strict=True):
-        ready = HeldOut.of(loaded, member.test, sorted({min(whole), min(own)}))
-        single, joint = ready.effects(own), ready.effects(whole)
+    for place, (member, scale) in enumerate(zip(request.members, multipliers, strict=True)):
+        ready = GatedPairs.of(loaded, member.test, lowest, gates)
+        single, joint = ready.effects(_only(alone, place)), ready.effects(parts)
         mean = float(single.mean())
         settings = request.settings
         found.append(
@@ -293,11 +312,17 @@ def ratio_interval(
     return float(ratios.quantile(0.025)), float(ratios.quantile(0.975))
 
 
-def _joint_kl(loaded: LoadedModel, texts: Sequence[NeutralText], deltas: Deltas, layers: Sequence[int]) -> JointKl:
-    quiet = prepare_neutral(loaded, texts, layers)
-    divergence = disturbance(quiet, [under(quiet, deltas)])[0]
-    kl = kl_summary(divergence)
-    return JointKl(mean=kl.mean, p95=kl.p95, rmse=kl.rmse, n_positions=len(divergence))
+def _only(alone: Sequence[Deltas], place: int) -> list[Deltas]:
+    """One of the vectors by itself: the others add nothing."""
+    return [own if number == place else {} for number, own in enumerate(alone)]
+
+
+def _joint_kl(quiet: GatedText, parts: Sequence[Deltas]) -> JointKl:
+    divergence = quiet.divergences(parts)
+    kl, everywhere = kl_summary(divergence), kl_summary(quiet.divergences_of_all(parts))
+    return JointKl(
+        mean=kl.mean, p95=kl.p95, rmse=kl.rmse, n_positions=len(divergence), p95_without_gates=everywhere.p95
+    )
 
 
 def over_budget(kl: JointKl, settings: CombineSettings) -> str:

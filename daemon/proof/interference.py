@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from daemon.proof.held_out import HeldOut
+from daemon.proof.gated import GatedPairs
 from daemon.proof.prepared import Deltas
 from daemon.protocol import Placement
 from daemon.protocol.combine import CrossEffect
@@ -48,9 +48,11 @@ def _step(file: VectorFile, sign: float, at: Placement) -> Tensor:
     return torch.nn.functional.normalize(row, dim=0, eps=_TINY) * length
 
 
-def cross_effects(pairs: Sequence[HeldOut], deltas: Sequence[Deltas]) -> Tensor:
-    """(m, m) float64: mean effect of vector j on the pairs of behaviour i, nats a token."""
-    return torch.tensor([[float(own.effects(added).mean()) for added in deltas] for own in pairs], dtype=torch.float64)
+def cross_effects(pairs: Sequence[GatedPairs], deltas: Sequence[Deltas]) -> Tensor:
+    """(m, m) float64: mean effect of vector j on the pairs of behaviour i, nats a token, whatever gates say."""
+    return torch.tensor(
+        [[float(own.effects_of(added).mean()) for added in deltas] for own in pairs], dtype=torch.float64
+    )
 
 
 def told(names: Sequence[str], effects: Tensor, counts: Sequence[int]) -> tuple[CrossEffect, ...]:

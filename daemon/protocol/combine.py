@@ -4,19 +4,24 @@ from pathlib import Path
 
 from pydantic import Field
 
+from daemon.protocol.evidence import GateReport
 from daemon.protocol.parts import NeutralText
 from daemon.protocol.verify import Placement
 from graph.schema import Frozen, Pair
 
 
 class Member(Frozen):
-    """One vector of a set, at the doses at which it is served alone, with the held-out pairs of its own behaviour."""
+    """One vector of a set, at the doses at which it is served alone, with the held-out pairs of its own behaviour.
+
+    With a `gate`, it is added only where that is open.
+    """
 
     name: str
     vector: Path
     placements: tuple[Placement, ...] = Field(min_length=1)
     validation: tuple[Pair, ...] = Field(min_length=1)
     test: tuple[Pair, ...] = Field(min_length=1)
+    gate: GateReport | None = None
 
 
 class CombineSettings(Frozen):
@@ -24,7 +29,7 @@ class CombineSettings(Frozen):
 
     On validation text only the share `headroom` of the budget may be used: test text may be a little more sensitive.
     `budgets` are shares of the budget that are tried; `rounds` is how often the doses are balanced for each of them.
-    No vector is given more than `max_multiplier` times its own dose.
+    No vector is given more than `max_multiplier` times its own dose, nor more than keeps all of its effect.
     """
 
     kl_p95_max: float = Field(default=1.0, gt=0)
@@ -32,7 +37,7 @@ class CombineSettings(Frozen):
     headroom: float = Field(default=0.8, gt=0, le=1)
     budgets: tuple[float, ...] = Field(default=(0.25, 0.5, 0.75, 1.0), min_length=1)
     rounds: int = Field(default=4, ge=1)
-    max_multiplier: float = Field(default=1.0, gt=0)
+    max_multiplier: float = Field(default=2.0, gt=0)
     bootstrap: int = Field(default=2000, gt=0)
     seed: int = 0
 
@@ -76,12 +81,16 @@ class FrontierPoint(Frozen):
 
 
 class JointKl(Frozen):
-    """Neutral test text under all vectors at once: KL(unsteered ‖ steered), nats a position."""
+    """Neutral test text under all vectors whose gates are open: KL(unsteered ‖ steered), nats a position.
+
+    `p95_without_gates`: for a server that adds all of them everywhere.
+    """
 
     mean: float
     p95: float
     rmse: float
     n_positions: int
+    p95_without_gates: float
 
 
 class JointEffect(Frozen):

@@ -19,6 +19,7 @@ from tests.steering import oracle
 from tests.steering.planted import make_pairs, neutral
 
 LAYER, DOSE = 2, 0.12
+LOOSE = {"bootstrap": 200, "kl_rmse_max": 100.0, "headroom": 1.0, "max_multiplier": 1.0}
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def request_of(*members, **settings):
         members=members,
         neutral_validation=neutral(seed=51),
         neutral_test=neutral(seed=51),
-        settings=CombineSettings(**({"bootstrap": 200, "kl_rmse_max": 100.0, "headroom": 1.0} | settings)),
+        settings=CombineSettings(**(LOOSE | settings)),
     )
 
 
@@ -155,18 +156,18 @@ def test_the_rmse_of_the_set_is_held_as_well(planted_model, vector):
 
 
 def test_test_pairs_are_looked_at_once_after_the_doses_are_fixed(planted_model, vector, monkeypatch):
-    order, of, whole = [], combine.HeldOut.of, combine.search
+    order, of, whole = [], combine.GatedPairs.of, combine.search
 
-    def noted(_cls, loaded, pairs, layers):
+    def noted(_cls, loaded, pairs, layers, gates):
         order.append(pairs[0].group.split("-")[0])
-        return of(loaded, pairs, layers)
+        return of(loaded, pairs, layers, gates)
 
     def fixed(*args):
         found = whole(*args)
         order.append("fixed")
         return found
 
-    monkeypatch.setattr(combine.HeldOut, "of", classmethod(noted))
+    monkeypatch.setattr(combine.GatedPairs, "of", classmethod(noted))
     monkeypatch.setattr(combine, "search", fixed)
     combined(planted_model, member("a", vector), member("b", vector, seed=3))
     assert order == ["g2", "g3", "fixed", "g12", "g13"]
@@ -317,6 +318,6 @@ def test_pairs_of_a_group_come_and_go_together_in_the_interval():
     [(0.5, 0.4, ""), (1.2, 0.4, "neutral KL p95 1.20"), (0.5, 2.0, "neutral KL rmse 2.00"), (math.nan, 0.1, "p95 nan")],
 )
 def test_a_set_that_misses_the_budget_on_test_text_says_which_bar(p95, rmse, reason):
-    found = over_budget(JointKl(mean=0.1, p95=p95, rmse=rmse, n_positions=9), CombineSettings())
+    found = over_budget(JointKl(mean=0.1, p95=p95, rmse=rmse, n_positions=9, p95_without_gates=0.0), CombineSettings())
     assert reason in found
     assert bool(found) is bool(reason)

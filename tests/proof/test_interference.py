@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from daemon.proof.held_out import HeldOut
+from daemon.proof.gated import GatedPairs
 from daemon.proof.interference import cosines, cross_effects, told
 from daemon.protocol import Placement
 from daemon.steering.text import encode
@@ -51,7 +51,7 @@ def test_cross_effects_are_those_of_one_vector_alone_one_sequence_at_a_time(plan
     tokenizer = tiny_tokenizer()
     deltas = [{2: planted_direction()}, {1: -0.5 * planted_direction(), 2: torch.ones(32) * 0.1}]
     sides = [make_pairs(5, seed=2), make_pairs(4, seed=9)]
-    ready = [HeldOut.of(planted_model, pairs, [1, 2]) for pairs in sides]
+    ready = [GatedPairs.of(planted_model, pairs, [1, 2], [None, None]) for pairs in sides]
     found = cross_effects(ready, deltas)
 
     def gap(pair, added):

@@ -244,7 +244,7 @@ def combination(cosine, members=("listening@3", "not_rushing@1")):
         frontier=(point,),
         chosen=point,
         joint=(_joint(one, 1.0, 0.9), _joint(other, 0.7, 0.8)),
-        kl=JointKl(mean=0.3, p95=0.8, rmse=0.5, n_positions=900),
+        kl=JointKl(mean=0.3, p95=0.8, rmse=0.5, n_positions=900, p95_without_gates=0.9),
         within_budget=True,
         reason="",
     )
