@@ -50,6 +50,20 @@ def test_a_history_is_mined_from_the_wheel(installed, tmp_path):
     assert [outcome["signal"] for outcome in json.loads(mined.stdout)] == ["human_turn"]
 
 
+def test_the_page_and_the_tasks_of_the_proof_travel_with_the_code(installed, tmp_path):
+    _, site = installed
+    made = run(site, "-m", "daemon", "init", "--dir", str(tmp_path), cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    drawn = run(site, "-m", "daemon", "report", cwd=tmp_path)
+    assert drawn.returncode == 0, drawn.stderr
+    assert "prefers-color-scheme" in (tmp_path / "reflexd.html").read_text()
+    code = "from daemon.proof.tasks import load_questions, load_requests, tool_tasks; "
+    counted = run(
+        site, "-c", code + "print(len(load_questions()), len(load_requests()), len(tool_tasks()))", cwd=tmp_path
+    )
+    assert counted.stdout.split() == ["48", "20", "12"], counted.stderr
+
+
 def test_nothing_of_the_checkout_is_used(installed, tmp_path):
     _, site = installed
     code = (

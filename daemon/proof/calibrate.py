@@ -1,7 +1,8 @@
 """Where a vector is added and how strongly, chosen on validation pairs and neutral validation text alone.
 
-    for each layer   reach      the largest dose whose neutral KL is within HEADROOM of both bars: a root search
-                     operating  the largest dose up to there whose effect still grows: refined at the knee
+    for each layer   reach: the largest dose whose neutral KL is within HEADROOM of both bars, by a root search;
+                     the effect there and half way, the larger of which stands for the layer
+    for the best     operating dose: the largest up to the reach whose effect still grows, refined at the knee
     chosen           the layer with the most effect at its operating dose
     with a span      that many of the best layers, each at its own dose, all scaled until they fit the bars together
     the sweep        −2 … +2 times the operating dose, for people to look at
@@ -11,13 +12,13 @@ small doses points the wrong way: then the doses are negative, and that is on re
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from daemon.proof.prepared import OnProgress, PreparedPairs, delta, deltas_at, prepare_neutral
 from daemon.protocol import DosePoint, NeutralText, Placement, Progress, VerifySettings
 from daemon.steering.loading import LoadedModel
-from daemon.steering.score import kl_summary
+from daemon.steering.score import KL, kl_summary
 from daemon.steering.sweep import Prepared, disturbance, perplexity, under
 from daemon.steering.vector_file import VectorFile
 from graph.schema import Pair
@@ -32,9 +33,13 @@ SMALL = 0.25
 LEAST_DOSE = 0.005
 """Less than this is nothing: no smaller dose is tried."""
 
+REFINED = 2
+"""How many of the best layers are refined, or as many as the span asks for."""
+
 _CLOSE = 0.03
 _MOST_TRIES = 8
-_STEPS = (0.25, 0.5, 0.75, 1.0)
+_HALF = 0.5
+_STEPS = (0.25, _HALF, 0.75, 1.0)
 _BEFORE_THE_END = 0.95
 _KNEE_TRIES = 4
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -60,6 +65,7 @@ class _Trial:
     settings: VerifySettings
     on_progress: OnProgress
     tried: int = field(default=0)
+    known: dict[Sequence[Placement], KL] = field(default_factory=dict)
 
     def placed(self, layer: int, dose: float) -> tuple[Placement, ...]:
         return (Placement(layer=layer, dose=dose, coefficient=self.file.coefficient(layer, dose)),)
@@ -71,26 +77,33 @@ class _Trial:
 
     def over(self, at: Sequence[Placement]) -> float:
         """Log of neutral KL over the stricter of its bars: 0 at the bar, −inf without any KL, inf for NaN."""
-        self._tell()
-        kl = kl_summary(disturbance(self.quiet, [under(self.quiet, deltas_at(self.file, at))])[0])
+        kl = self.kl(at)
         shares = (kl.p95 / (HEADROOM * self.settings.kl_p95_max), kl.rmse / (HEADROOM * self.settings.kl_rmse_max))
         if not all(map(math.isfinite, shares)):
             return math.inf
         return math.log(max(shares)) if max(shares) > 0 else -math.inf
 
-    def point(self, at: Sequence[Placement], effect: float | None = None) -> DosePoint:
-        """All that is told of a dose."""
-        finals = under(self.quiet, deltas_at(self.file, at))
-        kl = kl_summary(disturbance(self.quiet, [finals])[0])
+    def kl(self, at: Sequence[Placement]) -> KL:
+        """Of neutral validation text, in nats; remembered."""
+        if at not in self.known:
+            self._tell()
+            finals = under(self.quiet, deltas_at(self.file, at))
+            self.known[at] = kl_summary(disturbance(self.quiet, [finals])[0])
+        return self.known[at]
+
+    def point(self, at: Sequence[Placement], effect: float) -> DosePoint:
+        """What is told of a dose that has this effect."""
+        kl = self.kl(at)
         return DosePoint(
-            layer=at[0].layer,
-            dose=at[0].dose,
-            effect=self.effect(at) if effect is None else effect,
-            kl_mean=kl.mean,
-            kl_p95=kl.p95,
-            kl_rmse=kl.rmse,
-            perplexity=perplexity(self.quiet, finals),
+            layer=at[0].layer, dose=at[0].dose, effect=effect, kl_mean=kl.mean, kl_p95=kl.p95, kl_rmse=kl.rmse
         )
+
+    def swept(self, at: Sequence[Placement]) -> DosePoint:
+        """The same with its effect and the perplexity of neutral text."""
+        finals = under(self.quiet, deltas_at(self.file, at))
+        self.known[at] = kl_summary(disturbance(self.quiet, [finals])[0])
+        told = self.point(at, self.effect(at))
+        return told.model_copy(update={"perplexity": perplexity(self.quiet, finals)})
 
     def _tell(self) -> None:
         self.tried += 1
@@ -117,7 +130,7 @@ def calibrate(
     trial = _Trial(file, ready, quiet, settings, on_progress)
     flipped = points_the_wrong_way(ready, file, layers[len(layers) // 2])
     sign = -1.0 if flipped else 1.0
-    curve = [_operating(trial, layer, sign) for layer in layers]
+    curve = _operating(trial, {layer: _coarse(trial, layer, sign) for layer in layers}, sign)
     chosen = chosen_places(trial, [point for point in curve if point.effect > 0 and point.dose != 0])
     return Calibration(tuple(curve), _sweep(trial, chosen), chosen, flipped)
 
@@ -129,13 +142,44 @@ def points_the_wrong_way(pairs: PreparedPairs, file: VectorFile, layer: int) -> 
     return bool(up < down)
 
 
-def _operating(trial: _Trial, layer: int, sign: float) -> DosePoint:
-    """Of one layer: the largest dose within the bars whose effect still grows; dose 0 where none is within them."""
+@dataclass(frozen=True)
+class _Coarse:
+    """A layer's reach, 0 where no dose is within the bars, and the effects at shares of it."""
+
+    reach: float
+    effects: dict[float, float]
+
+    @property
+    def best(self) -> float:
+        """The share with the most effect."""
+        return max(self.effects, key=lambda share: self.effects[share])
+
+
+def _coarse(trial: _Trial, layer: int, sign: float) -> _Coarse:
     reach = largest_within(lambda dose: trial.over(trial.placed(layer, sign * dose)), trial.settings.max_dose)
-    if reach == 0:
-        return DosePoint(layer=layer, dose=0.0, effect=0.0, kl_mean=0.0, kl_p95=0.0, kl_rmse=0.0)
-    dose, effect = knee(lambda dose: trial.effect(trial.placed(layer, sign * dose)), reach)
-    return trial.point(trial.placed(layer, sign * dose), effect)
+    shares = (_HALF, 1.0) if reach else ()
+    return _Coarse(reach, {share: trial.effect(trial.placed(layer, sign * share * reach)) for share in shares})
+
+
+def _operating(trial: _Trial, found: dict[int, _Coarse], sign: float) -> list[DosePoint]:
+    """The operating point of each layer, refined for the best ones; dose 0 where no dose is within the bars."""
+    usable = [layer for layer, coarse in found.items() if coarse.reach]
+    best = sorted(usable, key=lambda layer: -found[layer].effects[found[layer].best])
+    refined = set(best[: max(REFINED, trial.settings.span)])
+    curve = []
+    for layer, coarse in found.items():
+        if not coarse.reach:
+            curve.append(DosePoint(layer=layer, dose=0.0, effect=0.0, kl_mean=0.0, kl_p95=0.0, kl_rmse=0.0))
+            continue
+        dose, effect = coarse.best * coarse.reach, coarse.effects[coarse.best]
+        if layer in refined:
+
+            def effect_at(dose: float, layer: int = layer) -> float:
+                return trial.effect(trial.placed(layer, sign * dose))
+
+            dose, effect = knee(effect_at, coarse.reach, coarse.effects)
+        curve.append(trial.point(trial.placed(layer, sign * dose), effect))
+    return curve
 
 
 def largest_within(over: Callable[[float], float], most: float) -> float:
@@ -175,9 +219,15 @@ def _next(below: tuple[float, float], above: tuple[float, float], stretch: float
     return below[0] + min(0.95, max(0.05, share)) * (above[0] - below[0])
 
 
-def knee(effect: Callable[[float], float], reach: float) -> tuple[float, float]:
-    """(dose, effect): the largest dose up to `reach` at which the effect still grows, by golden section at its knee."""
-    told = {share: effect(share * reach) for share in _STEPS}
+def knee(
+    effect: Callable[[float], float], reach: float, known: Mapping[float, float] | None = None
+) -> tuple[float, float]:
+    """(dose, effect): the largest dose up to `reach` at which the effect still grows, by golden section at its knee.
+
+    `known` are effects at shares of the reach that need not be asked again.
+    """
+    told = dict(known or {})
+    told |= {share: effect(share * reach) for share in _STEPS if share not in told}
     best = max(told, key=lambda share: told[share])
     if best == _STEPS[-1]:
         told[_BEFORE_THE_END] = effect(_BEFORE_THE_END * reach)
@@ -228,5 +278,5 @@ def _sweep(trial: _Trial, chosen: tuple[Placement, ...]) -> tuple[DosePoint, ...
         kl_rmse=0.0,
         perplexity=perplexity(trial.quiet, trial.quiet.finals),
     )
-    points = [trial.point(scaled(chosen, multiple)) for multiple in trial.settings.multiples if multiple]
+    points = [trial.swept(scaled(chosen, multiple)) for multiple in trial.settings.multiples if multiple]
     return tuple(sorted([nothing, *points], key=lambda point: point.dose))
