@@ -108,7 +108,7 @@ def _remarks(row: dict[str, Any]) -> list[str]:
         low, high = row["effect_interval"]
         said.append(
             f"  {name}: effect {row['effect']:+.2f} [{low:+.2f}, {high:+.2f}], strongest of {row['baselines']} "
-            f"random and shuffled baselines {row['strongest_baseline']:+.2f}"
+            f"baselines {row['strongest_baseline']:+.2f}"
         )
     if row.get("effect_ratio") is not None:
         low, high = row["effect_ratio_interval"]

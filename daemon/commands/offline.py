@@ -26,6 +26,22 @@ device_option = click.option(
     help="cpu, cuda, cuda:N; auto: a CUDA GPU where torch sees one, else cpu.",
 )
 _BEST_LAYERS = 5
+_TOLD = (
+    "verdict",
+    "reason",
+    "layer",
+    "dose",
+    "effect",
+    "effect_interval",
+    "base_gap",
+    "steered_gap",
+    "steerability",
+    "anti_steerable",
+    "n_validation",
+    "n_test",
+    "n_groups",
+    "seconds",
+)
 
 
 @click.command()
@@ -142,6 +158,12 @@ def _show_screened(report: "ScreenReport") -> None:
     click.echo("nothing was written; `reflexd extract --out FILE` makes the vectors, in float32")
 
 
+def _of_condition(asked: dict[str, object]) -> dict[str, object]:
+    return {"asked": asked["what"], "value": asked["value"], "": asked["sense"]} | {
+        name: asked[name] for name in ("bar", "met", "n")
+    }
+
+
 def _of_layer(layer: "LayerStatistics") -> dict[str, object]:
     return {
         "layer": layer.layer,
@@ -193,7 +215,7 @@ def evaluate(
     if as_json:
         print_json(body)
     else:
-        print_fields(
-            {name: value for name, value in body.items() if name not in {"nulls", "dose_curve", "side_effects"}}, False
-        )
+        print_fields({name: body[name] for name in _TOLD if body[name] is not None}, False)
+        click.echo()
+        print_rows([_of_condition(each) for each in body["conditions"]], False, empty="nothing was steered")
     ctx.exit(0 if report.verdict == "verified" else 1)

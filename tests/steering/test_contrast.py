@@ -123,9 +123,16 @@ def test_no_room_for_rows_means_that_none_are_kept(llama, tmp_path):
 def test_a_proof_reads_what_extraction_read_and_keeps_to_the_bound_too(planted_model, tmp_path, monkeypatch):
     rows = {"rows": tmp_path / "rows", "rows_bytes": 1 << 30}
     vector(planted_model, make_pairs(24, seed=1), tmp_path / "v", **rows)
+    read, plain = [], room.read_replies
+
+    def noted(layout, items, layers):
+        read.extend(items)
+        return plain(layout, items, layers)
+
     with monkeypatch.context() as patch:
-        patch.setattr(room, "read_replies", lambda *_: pytest.fail("read again"))
+        patch.setattr(room, "read_replies", noted)
         assert run_verify(planted_model, verify_request(tmp_path / "v", **rows), lambda _: None).verdict == "verified"
+    assert len(read) == 2 * len(make_pairs(8, seed=2))  # both replies of each validation pair, none for training
     run_verify(planted_model, verify_request(tmp_path / "v", rows=tmp_path / "rows", rows_bytes=3000), lambda _: None)
     assert 0 < sum(path.stat().st_size for path in (tmp_path / "rows").rglob(f"*{SUFFIX}")) <= 3000
 
