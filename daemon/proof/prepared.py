@@ -48,8 +48,8 @@ def delta(file: VectorFile, layer: int, dose: float) -> Tensor:
 
 
 def deltas_at(file: VectorFile, placements: Iterable[Placement], scale: float = 1.0) -> dict[int, Tensor]:
-    """What the vector adds at its placements, all doses times `scale`."""
-    return {at.layer: delta(file, at.layer, scale * at.dose) for at in placements}
+    """What the vector adds at its placements, times `scale`, by their coefficients, as a server does: (hidden,) each."""
+    return {at.layer: torch.from_numpy(file.vectors[at.layer]) * (scale * at.coefficient) for at in placements}
 
 
 def joined(parts: Iterable[Deltas]) -> dict[int, Tensor]:
