@@ -48,7 +48,7 @@ def delta(file: VectorFile, layer: int, dose: float) -> Tensor:
 
 
 def deltas_at(file: VectorFile, placements: Iterable[Placement], scale: float = 1.0) -> dict[int, Tensor]:
-    """What the vector adds at its placements, times `scale`, by their coefficients, as a server does: (hidden,) each."""
+    """(hidden,) each: what the vector adds at its placements, times `scale`, by coefficient as a server does."""
     return {at.layer: torch.from_numpy(file.vectors[at.layer]) * (scale * at.coefficient) for at in placements}
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daemon.proof import calibrate as calibration
 from daemon.proof.calibrate import (
     HEADROOM,
     LEAST_DOSE,
@@ -18,6 +19,7 @@ from daemon.proof.calibrate import (
 from daemon.proof.prepared import PreparedPairs, deltas_at
 from daemon.protocol import DosePoint, ExtractRequest, Placement
 from daemon.steering.extract import run_extract
+from daemon.steering.score import KL
 from daemon.steering.vector_file import load
 from tests.steering.planted import SETTINGS, make_pairs, neutral
 
@@ -94,6 +96,19 @@ def test_every_layer_has_its_operating_point_within_both_bars(planted_model, fil
     (at,) = found.placements
     assert (at.layer, at.dose) == (best.layer, best.dose)
     assert at.coefficient == pytest.approx(file.coefficient(at.layer, at.dose))
+
+
+def test_the_root_mean_square_is_a_bar_of_its_own(planted_model, file):
+    """A few ruined positions: the percentile has room, the root mean square has none."""
+    found = calibrated(planted_model, file, kl_p95_max=100.0, kl_rmse_max=0.05)
+    assert all(0 < point.kl_rmse <= HEADROOM * 0.05 for point in found.layer_curve)
+    free = calibrated(planted_model, file, kl_p95_max=100.0, kl_rmse_max=100.0)
+    assert all(point.kl_rmse > 0.05 for point in free.layer_curve)
+
+
+def test_a_dose_whose_divergence_is_no_number_is_over_the_bars(planted_model, file, monkeypatch):
+    monkeypatch.setattr(calibration, "kl_summary", lambda _: KL(math.nan, math.nan, math.nan))
+    assert calibrated(planted_model, file).placements == ()
 
 
 def test_the_sweep_goes_from_minus_two_to_two_times_the_operating_dose(planted_model, file):
