@@ -47,6 +47,7 @@ class FakeModel:
     layers: int = LAYERS
     libraries: dict = field(default_factory=lambda: {"torch": "2.9.1", "numpy": "2.3.0"})
     asked: dict = field(default_factory=dict)  # the last request of each operation
+    proved: tuple = (0.72, 1.1)  # the interval of the effect that a proof finds
     interval: tuple = (0.6, 1.0)  # what a recheck finds, and the neutral KL
     kl: float = 0.3
 
@@ -106,8 +107,8 @@ class FakeModel:
             layer=1,
             dose=0.25,
             coefficient=1.5,
-            effect=0.91,
-            effect_interval=(0.72, 1.1),
+            effect=sum(self.proved) / 2,
+            effect_interval=self.proved,
             base_gap=0.1,
             steered_gap=1.0,
             steerability=3.0,

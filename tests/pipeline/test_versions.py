@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from daemon.errors import MismatchError
-from daemon.pipeline.promote import promote
+from daemon.pipeline.promote import conditions, promote
 from daemon.settings import PromotionSettings
 from store import vectors
 from tests.pipeline.evidence_life import Life, difference
@@ -66,6 +66,21 @@ def test_the_prediction_takes_the_chosen_layer_of_the_version_before(grown):
         conn.exec_driver_sql("DROP TRIGGER vector_extraction_frozen")
         conn.exec_driver_sql("UPDATE vector_version SET lineage = ?", (orjson.dumps(lineage).decode(),))
     assert life.look()[0] == "listening@2: a new version: 2 new training pairs: predicted cosine 0.958 to listening@1"
+
+
+@pytest.mark.parametrize(("proved", "agree"), [((0.9, 1.3), True), ((1.2, 1.6), False)])
+def test_versions_whose_effects_do_not_agree_are_not_stable(grown, proved, agree):
+    """0.72 to 1.10 was the first one's."""
+    grown.process.proved = proved
+    grown.show(range(24), range(5), range(5))
+    grown.look()
+    grown.prove()
+    assert grown.versions()["listening@2"] == "verified"
+    with grown.store.read() as conn:
+        asked = conditions(conn, vectors.by_name(conn, "listening@2"), PromotionSettings(versions=2))
+    (overlap,) = [condition for condition in asked if condition.name == "overlap of their effect intervals"]
+    assert overlap.met is agree
+    assert overlap.value == pytest.approx(1.1 - proved[0])
 
 
 @pytest.mark.parametrize(("dropped", "state"), [((), "promoted"), ((22,), "verified")])
