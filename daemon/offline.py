@@ -3,14 +3,22 @@
 from pathlib import Path
 
 from daemon.errors import DataError
-from daemon.protocol import VerifyRequest
+from daemon.protocol import VerifyRequest, VerifySettings
 from daemon.steering.neutral import load_neutral
 from daemon.steering.vector_file import load
+from graph.behaviours.patterns import BUILTIN
 from graph.schema import Pair, Split
 
+QUICK = VerifySettings(generations=0, checks=False, gate=False)
+"""Effect, baselines and neutral text alone."""
 
-def held_out_request(model: Path, vector: Path, pairs: list[Pair], pairs_file: Path, threads: int) -> VerifyRequest:
+
+def held_out_request(
+    model: Path, vector: Path, pairs: list[Pair], pairs_file: Path, threads: int, quick: bool = False
+) -> VerifyRequest:
     """A verification on the pairs whose groups the vector has not seen, a third of them for validation.
+
+    What is generated is judged by the cues of a built-in behaviour of that name.
 
     Raises:
         DataError: Nothing is held out.
@@ -32,6 +40,8 @@ def held_out_request(model: Path, vector: Path, pairs: list[Pair], pairs_file: P
         neutral_train=load_neutral("train"),
         neutral_validation=load_neutral("validation"),
         neutral_test=load_neutral("test"),
+        behaviour=next((behaviour for behaviour in BUILTIN if behaviour.name == held_out[0].behaviour), None),
+        settings=QUICK if quick else VerifySettings(),
         threads=threads,
     )
 

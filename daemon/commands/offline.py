@@ -192,12 +192,13 @@ def _one_behaviour(found: list["Pair"], path: Path) -> tuple["Pair", ...]:
     help="Pairs; those the vector was extracted from are left out.",
 )
 @click.option("--model", "spec", required=True, help="A folder, or what `reflexd model add` provided.")
+@click.option("--quick", is_flag=True, help="Leave out generated answers, the checks, and the gate.")
 @click.option("--threads", type=int, default=0, help="torch threads; 0 = one a core.")
 @device_option
 @json_option
 @click.pass_context
 def evaluate(
-    ctx: click.Context, vector: Path, pairs_file: Path, spec: str, threads: int, device: str, as_json: bool
+    ctx: click.Context, vector: Path, pairs_file: Path, spec: str, quick: bool, threads: int, device: str, as_json: bool
 ) -> None:
     """Prove a vector, or refuse it with the reason, on pairs of groups it was not extracted from."""
     from daemon.models import resolve
@@ -208,7 +209,7 @@ def evaluate(
     if not vector.is_file():
         raise NoInputError(f"{vector}: no such vector file; `reflexd extract` makes one")
     found = list(_one_behaviour(read_pairs_file(pairs_file), pairs_file))
-    request = held_out_request(resolve(spec, models_folder(ctx)), vector.absolute(), found, pairs_file, threads)
+    request = held_out_request(resolve(spec, models_folder(ctx)), vector.absolute(), found, pairs_file, threads, quick)
     with _model_process(as_json, device) as (process, shown):
         report = process.ask("verify", request, VerifyReport, on_progress=shown.on_progress)
     body = report.model_dump(mode="json")
