@@ -118,7 +118,7 @@ def test_listening_is_one_direction_and_is_verified_on_directions_never_seen(loa
     report = run_extract(loaded, request, lambda _: None)
     assert report.layers[14].coherence > 0.3
     settings = VerifySettings(
-        layers=(0.5,), multiples=(1,), nulls_random=2, nulls_shuffled=8, generations=0, checks=False, bootstrap=200
+        layers=(0.5,), multiples=(1,), nulls_random=2, nulls_shuffled=20, generations=0, checks=False, bootstrap=200
     )
     proof = run_verify(
         loaded,
@@ -134,6 +134,6 @@ def test_listening_is_one_direction_and_is_verified_on_directions_never_seen(loa
         ),
         lambda _: None,
     )
-    assert (proof.verdict, proof.reason) == ("verified", "")
+    assert (proof.verdict, proof.reason) == ("verified", ""), (proof.effect, proof.null_test, proof.nulls)
     assert proof.effect > 0.5
     assert proof.effect > max(null.effect for null in proof.nulls)
