@@ -105,8 +105,7 @@ def main(files: tuple[Path, ...], model: Path, sizes: tuple[int, int, int], out:
         numbers = "".join(f"{row[name]:12.3f}" for name in columns)
         click.echo(f"{path.stem:24}{numbers}  {report.verdict}: {report.reason}")
         rows.append({"file": path.stem, "verdict": report.verdict, "reason": report.reason, **row})
-    if out:
-        keep(out, rows)
+    keep({"files": rows}, out)
 
 
 if __name__ == "__main__":

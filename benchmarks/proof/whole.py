@@ -97,8 +97,8 @@ def main(model: Path, tests: int, threads: int, out: Path | None) -> None:
         print(f"{stage:28} {seconds:7.1f} s")
     print(f"{'all of it':28} {report.seconds:7.1f} s on {threads} threads")
     print(f"{report.verdict}: {report.reason or f'{report.effect:+.2f} nats a token'}")
-    if out:
-        keep(out, {"seconds": report.seconds, "threads": threads, "stages": watch.stages, "verdict": report.verdict})
+    figures = {"seconds": report.seconds, "threads": threads, "stages": watch.stages, "verdict": report.verdict}
+    keep(figures, out)
 
 
 if __name__ == "__main__":
