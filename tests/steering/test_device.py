@@ -34,7 +34,9 @@ def extract_request(out, aggregator="mean_difference"):
 
 
 def proof_request(vector):
-    quick = VerifySettings(layers=(0.6,), multiples=(-1, 1), nulls_random=2, nulls_shuffled=2, bootstrap=50)
+    quick = VerifySettings(
+        layers=(0.6,), multiples=(-1, 1), nulls_random=2, nulls_shuffled=2, bootstrap=50, generations=0, checks=False
+    )
     return verify_request(vector, train=PAIRS[:4], settings=quick)
 
 
