@@ -89,7 +89,7 @@ def _due(conn: Connection, settings: DriftSettings) -> Iterator[_Due]:
 
 
 def _if_changed(conn: Connection, row: ServedRow, model: ModelRow, settings: DriftSettings) -> _Due | None:
-    vector, report = by_id(conn, row.vector_id), orjson.loads(verification(conn, row.vector_id) or "{}")
+    vector = by_id(conn, row.vector_id)
     test = split_pairs(live_pairs(conn, row.behaviour))["test"]
     if len(test) < MIN_TEST or len({pair.group for pair in test}) < MIN_GROUPS:
         return None
@@ -98,6 +98,7 @@ def _if_changed(conn: Connection, row: ServedRow, model: ModelRow, settings: Dri
     because = changed(Measured.of(last.evidence) if last else _at_proof(conn, vector), now, settings.min_new_pairs)
     if not because:
         return None
+    report = orjson.loads(verification(conn, vector.id) or "{}")
     kl = (report.get("side_effects") or {}).get("kl_p95", 0.0)
     return _Due(vector, placements_of(row), model, test, now, because, kl)
 
