@@ -182,26 +182,30 @@ def _operating(trial: _Trial, found: dict[int, _Coarse], sign: float) -> list[Do
     return curve
 
 
-def largest_within(over: Callable[[float], float], most: float) -> float:
-    """The largest dose found in [`LEAST_DOSE`, `most`] with `over` ≤ 0, close below its root; 0 for none.
+def largest_within(
+    over: Callable[[float], float], most: float, first: float = FIRST_DOSE, least: float = LEAST_DOSE
+) -> float:
+    """The largest dose found in [`least`, `most`] with `over` ≤ 0, close below its root; 0 for none.
+
+    `first` is tried first.
 
     Illinois' regula falsi in log dose. KL grows about with the square of the dose: the second try follows that.
     Source: Dowell and Jarratt, BIT 11 (1971); for steering, the search of iso-KL calibration.
     """
     below, above = (-math.inf, -math.inf), (math.inf, math.inf)
-    at, least, side = math.log(min(FIRST_DOSE, most)), math.log(min(LEAST_DOSE, most)), 0
+    at, lowest, side = math.log(min(first, most)), math.log(min(least, most)), 0
     for tries in range(_MOST_TRIES):
-        value = over(math.exp(at))
+        value = over(most if at >= math.log(most) else math.exp(at))
         if value <= 0:
             below, above, side = (at, value), (above[0], above[1] / 2 if side < 0 else above[1]), -1
             if at >= math.log(most) or value > -_CLOSE:
                 break
         else:
             above, below, side = (at, value), (below[0], below[1] / 2 if side > 0 else below[1]), 1
-            if at <= least:
+            if at <= lowest:
                 break
-        at = min(max(_next(below, above, 2.0**tries), least), math.log(most))
-    return math.exp(below[0])
+        at = min(max(_next(below, above, 2.0**tries), lowest), math.log(most))
+    return most if below[0] >= math.log(most) else math.exp(below[0])
 
 
 def _next(below: tuple[float, float], above: tuple[float, float], stretch: float) -> float:
@@ -213,7 +217,7 @@ def _next(below: tuple[float, float], above: tuple[float, float], stretch: float
         return below[0] + stretch * (1.0 if math.isinf(below[1]) else (-below[1] - _CLOSE / 2) / 2)
     if not math.isfinite(below[0]):
         return above[0] - min(3.0, stretch * (above[1] + _CLOSE / 2) / 2)
-    if not math.isfinite(below[1]):
+    if not math.isfinite(below[1]) or not math.isfinite(above[1]):
         return (below[0] + above[0]) / 2
     share = (-_CLOSE / 2 - below[1]) / (above[1] - below[1])
     return below[0] + min(0.95, max(0.05, share)) * (above[0] - below[0])

@@ -18,8 +18,10 @@ import torch
 from torch import Tensor
 
 from daemon.errors import DataError
+from daemon.proof.calibrate import largest_within
 from daemon.proof.gate import Probe
 from daemon.proof.gated import GatedPairs, GatedText, probe_of
+from daemon.proof.held_out import resampled
 from daemon.proof.interference import cosines, cross_effects, told
 from daemon.proof.prepared import Deltas, OnProgress, deltas_at
 from daemon.protocol import Progress
@@ -38,11 +40,8 @@ from daemon.steering.vector_file import VectorFile, load, require_model
 from graph.schema import Pair
 from store.clock import SystemClock
 
-EVALUATIONS = 8
-CLOSE = 0.9
-_AIM = 0.96
+LEAST_SCALE = 1e-6
 _STEP = 0.7
-_QUADRATIC = 2.0
 _SMALLER, _ABOUT = 4, 0.05
 _LEAST_SHARE, _MOST_SHARE = 0.1, 3.0
 
@@ -216,44 +215,16 @@ def _scaled(ratios: Multipliers, scale: float) -> Multipliers:
     return tuple(ratio * scale for ratio in ratios)
 
 
-def scale_within(load: Callable[[float], float], most: float, evaluations: int = EVALUATIONS) -> float:
-    """The largest scale up to `most` that is found to have a load of at most 1, within so many evaluations.
+def scale_within(load: Callable[[float], float], most: float) -> float:
+    """The largest scale up to `most` that is found to have a load of at most 1; next to nothing where none is found."""
 
-    Secants in log scale and log load, which are straight lines for small doses: KL grows with their square. A load of
-    more than `CLOSE` is close enough. When no evaluation fits, half of the smallest scale that was tried.
-    """
-    tried: list[tuple[float, float]] = []
-    scale = most
-    for _ in range(evaluations):
+    def over(scale: float) -> float:
         found = load(scale)
-        tried.append((scale, found))
-        if found <= 1 and (scale >= most or found >= CLOSE):
-            break
-        scale = _next(tried, most)
-    return max((scale for scale, found in tried if found <= 1), default=min(tried)[0] / 2)
+        if not found < math.inf:
+            return math.inf
+        return math.log(found) if found > 0 else -math.inf
 
-
-def _next(tried: Sequence[tuple[float, float]], most: float) -> float:
-    """Where the load is expected to be a little under 1."""
-    low = max((each for each in tried if each[1] <= 1), default=None)
-    high = min((each for each in tried if not each[1] <= 1), default=None)
-    if low is None or high is None:
-        scale, found = low or high or tried[-1]
-        if not 0 < found < math.inf:
-            return min(most, scale / 2 if low is None else most)
-        return min(most, scale * math.pow(_AIM / found, 1 / _slope(tried)))
-    share = 0.5
-    if low[1] > 0 and high[1] < math.inf:
-        share = math.log(_AIM / low[1]) / math.log(high[1] / low[1])
-    return low[0] * math.pow(high[0] / low[0], min(max(share, 0.1), 0.9))
-
-
-def _slope(tried: Sequence[tuple[float, float]]) -> float:
-    """Of log load over log scale, from the last two evaluations; 2 before there are two that say something."""
-    if len(tried) < 2 or not all(0 < found < math.inf for _, found in tried[-2:]) or tried[-1][0] == tried[-2][0]:
-        return _QUADRATIC
-    (one, before), (two, after) = tried[-2:]
-    return min(max(math.log(after / before) / math.log(two / one), 0.5), 2 * _QUADRATIC)
+    return largest_within(over, most, first=most, least=LEAST_SCALE) or LEAST_SCALE
 
 
 # ---------------------------------------------------------------- the one look at the test side
@@ -302,11 +273,8 @@ def ratio_interval(
 
     A resample without an effect to be a share of is left out; None when all are.
     """
-    names = sorted({pair.group for pair in pairs})
-    member = torch.tensor([[pair.group == name for pair in pairs] for name in names], dtype=torch.float64)
-    drawn = torch.randint(len(names), (resamples, len(names)), generator=torch.Generator().manual_seed(seed))
-    sums = [(member @ values)[drawn].sum(dim=1) for values in (upper, lower)]
-    ratios = (sums[0] / sums[1])[sums[1] > 0]
+    whole, part = resampled([lower, upper], pairs, resamples, seed)
+    ratios = (part / whole)[whole > 0]
     if not len(ratios):
         return None
     return float(ratios.quantile(0.025)), float(ratios.quantile(0.975))

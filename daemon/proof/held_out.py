@@ -83,9 +83,14 @@ def slopes_over_doses(effects: dict[float, Tensor]) -> Tensor:
 
 def group_interval(values: Tensor, pairs: Sequence[Pair], resamples: int, seed: int) -> tuple[float, float]:
     """95 % bootstrap interval of the mean of `values` (n,); pairs of one group come and go together."""
+    sums, counts = resampled([values, torch.ones_like(values)], pairs, resamples, seed)
+    means = sums / counts
+    return float(means.quantile(0.025)), float(means.quantile(0.975))
+
+
+def resampled(of: Sequence[Tensor], pairs: Sequence[Pair], resamples: int, seed: int) -> list[Tensor]:
+    """Sums (resamples,) of each of the values (n,) over groups drawn with replacement, the same groups for all."""
     names = sorted({pair.group for pair in pairs})
     member = torch.tensor([[pair.group == name for pair in pairs] for name in names], dtype=torch.float64)
     drawn = torch.randint(len(names), (resamples, len(names)), generator=torch.Generator().manual_seed(seed))
-    sums, counts = member @ values, member.sum(dim=1)
-    means = sums[drawn].sum(dim=1) / counts[drawn].sum(dim=1)
-    return float(means.quantile(0.025)), float(means.quantile(0.975))
+    return [(member @ values)[drawn].sum(dim=1) for values in of]

@@ -259,7 +259,7 @@ def test_vectors_that_fit_together_as_they_are_stay_as_they_are():
     bench = Quadratic(torch.eye(2).double() * 0.1, torch.eye(2).double())
     common, frontier = search(bench, CombineSettings(headroom=1), lambda _: None)
     assert common == 1.0
-    assert frontier[-1].multipliers == (1.0, 1.0)
+    assert frontier[-1].multipliers == pytest.approx((1.0, 1.0), rel=1e-12)
 
 
 def counted(load):
