@@ -14,8 +14,9 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol, Self
 
 import orjson
 from pydantic import BaseModel
@@ -81,18 +82,35 @@ class _Process:
         return Patience(self.wait_above, self.wait_most_s, tell, Meter())
 
 
-def _choose(body: dict[str, Any], process: _Process) -> BaseModel:
-    from daemon.steering.choose import run_choose
-
-    request = ChooseRequest.model_validate(body)
-    return run_choose(process.models.get(request.model, request.threads), request, process.progress)
+Operation = Callable[[dict[str, Any], _Process], BaseModel]
 
 
-def _extract(body: dict[str, Any], process: _Process) -> BaseModel:
-    from daemon.steering.extract import run_extract
+class _OnModel(Protocol):
+    """A request about a model that stays in memory for the next one."""
 
-    request = ExtractRequest.model_validate(body)
-    return run_extract(process.models.get(request.model, request.threads), request, process.progress)
+    @property
+    def model(self) -> Path:
+        """Its folder."""
+
+    @property
+    def threads(self) -> int:
+        """Of torch; 0 leaves it its own choice."""
+
+    @classmethod
+    def model_validate(cls, obj: Any, /) -> Self:
+        """As pydantic does it."""
+
+
+def _loaded(where: str, kind: type[_OnModel]) -> Operation:
+    """What runs with the model loaded: `where` is "module:function", which is imported when it is asked for."""
+    module, _, function = where.partition(":")
+
+    def operate(body: dict[str, Any], process: _Process) -> BaseModel:
+        request = kind.model_validate(body)
+        run: Callable[..., BaseModel] = getattr(import_module(module), function)
+        return run(process.models.get(request.model, request.threads), request, process.progress)
+
+    return operate
 
 
 def _screen(body: dict[str, Any], process: _Process) -> BaseModel:
@@ -100,27 +118,6 @@ def _screen(body: dict[str, Any], process: _Process) -> BaseModel:
 
     process.models.drop()  # it may want another number type: it loads its own
     return run_screen(ScreenRequest.model_validate(body), process.progress, process.models.device)
-
-
-def _verify(body: dict[str, Any], process: _Process) -> BaseModel:
-    from daemon.proof.verify import run_verify
-
-    request = VerifyRequest.model_validate(body)
-    return run_verify(process.models.get(request.model, request.threads), request, process.progress)
-
-
-def _recheck(body: dict[str, Any], process: _Process) -> BaseModel:
-    from daemon.proof.recheck import run_recheck
-
-    request = RecheckRequest.model_validate(body)
-    return run_recheck(process.models.get(request.model, request.threads), request, process.progress)
-
-
-def _combine(body: dict[str, Any], process: _Process) -> BaseModel:
-    from daemon.proof.combine import run_combine
-
-    request = CombineRequest.model_validate(body)
-    return run_combine(process.models.get(request.model, request.threads), request, process.progress)
 
 
 def _compare(body: dict[str, Any], process: _Process) -> BaseModel:
@@ -148,13 +145,13 @@ def _train(body: dict[str, Any], process: _Process) -> BaseModel:
     )
 
 
-OPERATIONS: dict[str, Callable[[dict[str, Any], _Process], BaseModel]] = {
-    "choose": _choose,
-    "extract": _extract,
+OPERATIONS: dict[str, Operation] = {
+    "choose": _loaded("daemon.steering.choose:run_choose", ChooseRequest),
+    "extract": _loaded("daemon.steering.extract:run_extract", ExtractRequest),
     "screen": _screen,
-    "verify": _verify,
-    "recheck": _recheck,
-    "combine": _combine,
+    "verify": _loaded("daemon.proof.verify:run_verify", VerifyRequest),
+    "recheck": _loaded("daemon.proof.recheck:run_recheck", RecheckRequest),
+    "combine": _loaded("daemon.proof.combine:run_combine", CombineRequest),
     "compare": _compare,
     "train": _train,
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from store.rows import one, run, select, shaped
+from store.rows import run, select, shaped
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,6 @@ def keep(conn: Connection, model_digest: str, members: Sequence[str], report: st
         members=json.dumps(list(members), ensure_ascii=False),
         report=report,
     )
-
-
-def latest(conn: Connection) -> CombinationRow | None:
-    """The newest one, of whichever vectors."""
-    row = one(conn, "SELECT * FROM combination ORDER BY id DESC LIMIT 1")
-    return shaped(CombinationRow, row) if row else None
 
 
 def named_sets(conn: Connection, model_digest: str) -> dict[str, CombinationRow]:

@@ -12,7 +12,7 @@ PACKAGES = ("graph", "store", "daemon", "migrations")
 MODEL_SIDE = ("daemon/steering", "daemon/proof", "daemon/training", "daemon/models/convert.py")
 TORCH_FREE = {
     "steering": ("model_folder.py", "vector_file.py", "neutral.py", "__init__.py"),
-    "proof": ("chance.py", "choices.py", "confounds.py", "limits.py", "summary.py", "__init__.py"),
+    "proof": ("chance.py", "choices.py", "confounds.py", "limits.py", "turns.py", "verdict.py", "__init__.py"),
 }
 
 

@@ -29,7 +29,7 @@ from daemon.steering.apply import steer
 from daemon.steering.generate import generate
 from daemon.steering.loading import LoadedModel
 from daemon.steering.score import gaps, kl_statistics, neutral_logprobs
-from daemon.steering.text import encode_pairs
+from daemon.steering.text import encode_prompt
 from daemon.steering.vector_file import load, require_model
 from graph.schema import Pair
 from store.clock import SystemClock
@@ -91,7 +91,7 @@ class _Bench:
 
     def prompt(self, way: _Way, pair: Pair) -> tuple[int, ...]:
         """What the model reads of a request about `pair`, its first drawing's examples before it."""
-        return encode_pairs(self.loaded.tokenizer, [_after(pair, way.drawings[0])])[0].prompt_ids
+        return encode_prompt(self.loaded.tokenizer, continued(pair.prompt, way.drawings[0]))
 
 
 def _after(pair: Pair, earlier: Turns) -> Pair:

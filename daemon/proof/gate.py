@@ -23,6 +23,7 @@ from daemon.proof.prepared import OnProgress
 from daemon.protocol import GateReport, NeutralText, Progress, VerifySettings
 from daemon.steering.capture import read_replies
 from daemon.steering.loading import LoadedModel
+from daemon.steering.moments import d_prime
 from daemon.steering.score import kl_summary
 from daemon.steering.sweep import Prepared
 from daemon.steering.text import EncodedReply, Ids, encode_prompt
@@ -119,7 +120,7 @@ def fit_gate(
         weights, bias = boundary(opened[0][:, place], [kind[:, place] for kind in closed[0]])
         told = [side[:, place] @ weights + bias for side in (opened[1], torch.cat(closed[1]))]
         threshold, separation = best_threshold(told[0], told[1])
-        rank = (separation, d_prime(told[0], told[1]))
+        rank = (separation, distance(told[0], told[1]))
         if best is None or rank > best[0]:
             best = rank, Probe(layer, weights, bias - threshold)
     return best[1] if best else None
@@ -277,9 +278,8 @@ def best_threshold(opened: Tensor, closed: Tensor) -> tuple[float, float]:
     return float(middles[best]), float(parted[best])
 
 
-def d_prime(opened: Tensor, closed: Tensor) -> float:
+def distance(opened: Tensor, closed: Tensor) -> float:
     """Distance of the means of two sides in units of their pooled spread; 0 of sides that have none."""
     if min(len(opened), len(closed)) < 2:
         return 0.0
-    spread = ((opened.var() + closed.var()) / 2).sqrt().clamp_min(_TINY)
-    return float((opened.mean() - closed.mean()) / spread)
+    return float(d_prime(opened, closed))

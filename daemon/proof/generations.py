@@ -12,14 +12,15 @@ from typing import Literal
 
 from daemon.errors import DataError
 from daemon.proof.prepared import Deltas, OnProgress
+from daemon.proof.turns import direction_of
 from daemon.protocol import GeneratedText, Generation, Progress, VerifySettings
 from daemon.steering.generate import generate_both
 from daemon.steering.loading import LoadedModel
 from daemon.steering.score import reply_logprobs
-from daemon.steering.text import EncodedReply, Ids, encode
+from daemon.steering.text import EncodedReply, Ids, encode_prompt
 from graph.behaviours.cues import cue_fault, matches
 from graph.mining.stance import stance
-from graph.schema import Behaviour, Pair, Prompt
+from graph.schema import Behaviour, Pair
 
 TEMPERATURE = 0.7
 NGRAM = 4
@@ -44,7 +45,7 @@ def answer(
     """
     _require_usable_cues(behaviour)
     chosen = spread(pairs, settings.generations)
-    prompts = [encode(loaded.tokenizer, pair.prompt, pair.positive).prompt_ids for pair in chosen]
+    prompts = [encode_prompt(loaded.tokenizer, pair.prompt) for pair in chosen]
     kinds: tuple[tuple[Kind, float], ...] = (("greedy", 0.0), ("sampled", TEMPERATURE))
     asked, replies = [], []
     for turn, (kind, temperature) in enumerate(kinds):
@@ -70,14 +71,6 @@ def spread(pairs: Sequence[Pair], count: int) -> list[Pair]:
             waiting.setdefault(pair.group, []).append(pair)
     turns = range(max(map(len, waiting.values()), default=0))
     return [group[turn] for turn in turns for group in waiting.values() if turn < len(group)][:count]
-
-
-def direction_of(prompt: Prompt) -> str:
-    """What the human asked last."""
-    if isinstance(prompt, str):
-        return prompt
-    asked = [message.content for message in prompt if message.role == "user"]
-    return asked[-1] if asked else prompt[-1].content
 
 
 def repetition(ids: Ids) -> float:

@@ -38,18 +38,20 @@ class HeldOut:
     @property
     def base(self) -> Tensor:
         """(n,) float64: gaps without a vector, nats a token."""
-        return self._folded(self.ready.base)
+        return self.folded(self.ready.base)
 
     def effects(self, deltas: Deltas) -> Tensor:
         """(n,) float64: change of each pair's gap under `deltas`, nats a token."""
-        return self._folded(self.ready.effects(deltas))
+        return self.folded(self.ready.effects(deltas))
 
-    def letters(self, told: LetterTest, deltas: Deltas) -> LetterTest:
-        """`told`, with what either order gives, and how much the model prefers the letter A, without and with."""
+    def letters(self, told: LetterTest, effects: Tensor) -> LetterTest:
+        """`told`, with what either order gives, and how much the model prefers the letter A, without and with.
+
+        `effects` are those of `ready`, each order by itself.
+        """
         items = [(own, other) for own, other in enumerate(self.exchanged) if other is not None]
         own, other = (torch.tensor(side) for side in zip(*items, strict=True))
         asked = [self.pairs[place] for place, _ in items]
-        effects = self.ready.effects(deltas)
 
         def bias(gaps: Tensor) -> float:
             return letter_bias(asked, ((gaps[own] - gaps[other]) / 2).tolist())
@@ -63,7 +65,8 @@ class HeldOut:
             }
         )
 
-    def _folded(self, values: Tensor) -> Tensor:
+    def folded(self, values: Tensor) -> Tensor:
+        """Of values for each row of `ready`, one for each pair: the mean of both orders of an item."""
         found = values[: len(self.pairs)].clone()
         for own, other in enumerate(self.exchanged):
             if other is not None:

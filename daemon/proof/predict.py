@@ -15,10 +15,8 @@ from torch import Tensor
 
 from daemon.protocol import LayerPrediction, VerifySettings
 from daemon.steering.contrast import Contrast
-from daemon.steering.moments import moments
+from daemon.steering.moments import d_prime, moments
 from daemon.steering.vector_file import VectorFile
-
-_TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class _Bar:
 def predict(file: VectorFile, train: Contrast | None, held_out: Contrast, seed: int) -> tuple[LayerPrediction, ...]:
     """For each layer that was read; without training pairs coherence is what the file says, and split half unknown."""
     depth = held_out.n_layers
-    separation = d_prime(held_out, torch.from_numpy(file.vectors[:depth]))
+    separation = separations(held_out, torch.from_numpy(file.vectors[:depth]))
     if train is None:
         known: list[float | None] = [*file.coherence, *[None] * depth][:depth]
         halves: list[float | None] = [None] * depth
@@ -46,12 +44,10 @@ def predict(file: VectorFile, train: Contrast | None, held_out: Contrast, seed: 
     )
 
 
-def d_prime(read: Contrast, vectors: Tensor) -> list[float]:
+def separations(read: Contrast, vectors: Tensor) -> list[float]:
     """(μ₊ − μ₋) / √((σ₊² + σ₋²) / 2) of replies projected on `vectors` (layers, hidden), one number a layer."""
     along = torch.stack(list(_projected(read, vectors.to(torch.float64))))  # (pairs, 2, layers)
-    spread = (along.var(dim=0).sum(dim=0) / 2).sqrt()
-    means = along.mean(dim=0)
-    found: list[float] = ((means[0] - means[1]) / spread.clamp_min(_TINY)).tolist()
+    found: list[float] = d_prime(along[:, 0], along[:, 1]).tolist()
     return found
 
 

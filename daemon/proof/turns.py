@@ -1,4 +1,4 @@
-"""What stands before a direction in a context: examples of the behaviour, talk about other things. No torch."""
+"""A direction in its context, and what may stand before it: examples of the behaviour, other talk. No torch."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,14 @@ from daemon.protocol import NeutralText
 from graph.schema import ChatMessage, Pair, Prompt
 
 Turns = tuple[ChatMessage, ...]
+
+
+def direction_of(prompt: Prompt) -> str:
+    """What the human asked last."""
+    if isinstance(prompt, str):
+        return prompt
+    asked = [message.content for message in prompt if message.role == "user"]
+    return asked[-1] if asked else prompt[-1].content
 
 
 def continued(prompt: Prompt, earlier: Turns) -> Prompt:

@@ -3,10 +3,9 @@
 A number that is not one (NaN) meets nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from daemon.proof.summary import summary
-from daemon.protocol import Condition, VerifyReport, VerifySettings
+from daemon.protocol import Condition, Generation, VerifyReport, VerifySettings
 
 
 def judged(report: VerifyReport, settings: VerifySettings) -> VerifyReport:
@@ -151,13 +150,22 @@ def _of_checks(report: VerifyReport) -> Iterator[Condition]:
 def _of_generations(report: VerifyReport, settings: VerifySettings) -> Iterator[Condition]:
     if not report.generations:
         return
-    told = summary(report.generations)
-    rise = told.repetition_after - told.repetition_before
+    before, after, n = greedy_repetition(report.generations)
     yield _at_most(
         "rise of repeated 4-grams in greedy replies",
-        rise,
+        after - before,
         settings.max_repetition_rise,
-        told.n_greedy,
-        f"greedy replies repeat themselves: {told.repetition_before:.0%} of 4-grams without the vector, "
-        f"{told.repetition_after:.0%} with it",
+        n,
+        f"greedy replies repeat themselves: {before:.0%} of 4-grams without the vector, {after:.0%} with it",
     )
+
+
+def greedy_repetition(generations: Sequence[Generation]) -> tuple[float, float, int]:
+    """Mean share of repeated 4-grams in n greedy replies, without the vector and with it, and n; 0 of none.
+
+    Drawn replies are left out: what is drawn seldom repeats itself.
+    """
+    greedy = [each for each in generations if each.kind == "greedy"]
+    n = len(greedy)
+    before, after = (sum(getattr(each, side).repetition for each in greedy) / max(n, 1) for side in ("base", "steered"))
+    return before, after, n

@@ -25,6 +25,7 @@ from daemon.proof.nulls import measure_nulls, null_test
 from daemon.proof.predict import predict, steerable
 from daemon.proof.prepared import Deltas, OnProgress, deltas_at, prepare_neutral
 from daemon.proof.side_effects import side_effects
+from daemon.proof.turns import direction_of
 from daemon.proof.verdict import judged
 from daemon.protocol import (
     Confounds,
@@ -171,7 +172,8 @@ def _measured(known: _Known, found: Calibration) -> VerifyReport:
     request, settings, at = known.request, known.settings, found.placements
     lowest, deltas = min(place.layer for place in at), deltas_at(known.file, at)
     held_out = HeldOut.of(known.loaded, request.test, [lowest])
-    effect = held_out.effects(deltas)
+    orders = held_out.ready.effects(deltas)
+    effect = held_out.folded(orders)
     slopes = _slopes(known, held_out, at, effect) * (-1.0 if found.flipped else 1.0)
     nulls = _nulls(known, held_out, deltas)
     quiet = prepare_neutral(known.loaded, request.neutral_test, [lowest])
@@ -190,14 +192,14 @@ def _measured(known: _Known, found: Calibration) -> VerifyReport:
         steerability=float(slopes.mean()),
         anti_steerable=float((slopes < 0).to(torch.float64).mean()),
         predictions=known.predictions,
-        confounds=_confounds(known, held_out, deltas, effect),
+        confounds=_confounds(known, held_out, orders),
         layer_curve=found.layer_curve,
         dose_curve=found.dose_curve,
         samples=_samples(held_out, effect, slopes),
         nulls=nulls,
         null_test=null_test(float(effect.mean()), nulls, settings.null_percentile, request.family) if nulls else None,
         side_effects=side,
-        checks=run_checks(known.loaded, deltas, settings, known.on_progress) if settings.checks else (),
+        checks=run_checks(known.loaded, deltas, settings, known.on_progress),
         generations=answer(known.loaded, deltas, request.test, request.behaviour, settings, known.on_progress),
         gate=_gate(known, lowest, effect, divergence, quiet) if settings.gate else None,
         n_validation=len(request.validation),
@@ -220,15 +222,18 @@ def _samples(held_out: HeldOut, effect: Tensor, slopes: Tensor) -> tuple[SampleE
     numbers = zip(held_out.base.tolist(), effect.tolist(), slopes.tolist(), strict=True)
     return tuple(
         SampleEffect(
-            pair=pair.id, group=pair.group, direction=direction(pair), base_gap=base, effect=moved, slope=slope
+            pair=pair.id,
+            group=pair.group,
+            direction=_in_short(direction_of(pair.prompt)),
+            base_gap=base,
+            effect=moved,
+            slope=slope,
         )
         for pair, (base, moved, slope) in zip(held_out.pairs, numbers, strict=True)
     )
 
 
-def direction(pair: Pair) -> str:
-    """What was asked, in short: the plain prompt, or the last message of the chat."""
-    text = pair.prompt if isinstance(pair.prompt, str) else pair.prompt[-1].content
+def _in_short(text: str) -> str:
     return text if len(text) <= _TOLD_OF_A_DIRECTION else text[: _TOLD_OF_A_DIRECTION - 1] + "…"
 
 
@@ -267,12 +272,15 @@ def _gate(known: _Known, lowest: int, effect: Tensor, divergence: Tensor, quiet:
     )
 
 
-def _confounds(known: _Known, held_out: HeldOut, deltas: Deltas, effect: Tensor) -> Confounds:
-    """What was found before, with what the test pairs show: the effect at equal length, and in either order."""
+def _confounds(known: _Known, held_out: HeldOut, orders: Tensor) -> Confounds:
+    """What was found before, with what the test pairs show: the effect at equal length, and in either order.
+
+    `orders` are the effects of each order of an item by itself.
+    """
     request, settings, found = known.request, known.settings, known.confounds
     length = adjusted_for_length(
         found.length,
-        effect.tolist(),
+        held_out.folded(orders).tolist(),
         _lengths(known.loaded, request.test),
         [pair.group for pair in request.test],
         settings.bootstrap,
@@ -280,5 +288,5 @@ def _confounds(known: _Known, held_out: HeldOut, deltas: Deltas, effect: Tensor)
     )
     letter = found.letter
     if letter is not None and any(place is not None for place in held_out.exchanged):
-        letter = held_out.letters(letter, deltas)
+        letter = held_out.letters(letter, orders)
     return found.model_copy(update={"length": length, "letter": letter})

@@ -52,7 +52,7 @@ class VerifySettings(Frozen):
 
 
 class Rival(Frozen):
-    """Another behaviour's vector: a matrix file, and the layer and coefficient at which it was proved, if it was."""
+    """Another behaviour's vector file, of the same model and template."""
 
     name: str
     vector: Path

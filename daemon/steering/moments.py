@@ -61,6 +61,12 @@ def moments(pairs: Pairs, count: int, seed: int) -> Moments:
     )
 
 
+def d_prime(positive: Tensor, negative: Tensor) -> Tensor:
+    """Fisher's d′ of samples (n, ...) and (m, ...) over their first dimension: (μ₊ − μ₋) / √((σ₊² + σ₋²) / 2)."""
+    spread = ((positive.var(dim=0) + negative.var(dim=0)) / 2).sqrt()
+    return (positive.mean(dim=0) - negative.mean(dim=0)) / spread.clamp_min(_TINY)
+
+
 def _halves(count: int, seed: int) -> list[int]:
     """Which half each of `count` pairs belongs to, 0 or 1; the first is the smaller one when they cannot be equal."""
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()

@@ -20,8 +20,9 @@ from daemon.pipeline.publish import publish
 from daemon.proof.combine import run_combine
 from daemon.steering.loading import load_model
 from daemon.steering.vector_file import from_parts
-from store.combinations import latest
+from store.combinations import CombinationRow
 from store.engine import Store
+from store.rows import one, shaped
 from store.served import serve, served, set_enabled
 from store.vectors import by_name, load_blob, mark_verified, vector_pairs, withdraw
 from tests.pipeline.conftest import LENIENT, memory
@@ -100,7 +101,8 @@ def doses(home):
 
 def kept(home):
     with Store.open(home.database) as store, store.read() as conn:
-        return latest(conn)
+        row = one(conn, "SELECT * FROM combination ORDER BY id DESC LIMIT 1")
+        return shaped(CombinationRow, row) if row else None
 
 
 def manifest(home):

@@ -282,6 +282,6 @@ def test_right_answers_may_fall_as_far_as_the_bar(planted_model, monkeypatch, be
     assert multiple_choice(planted_model, DELTAS, 0.15, quiet).passed is passed
 
 
-def test_the_tasks_and_the_summary_load_without_torch():
-    code = "import sys, daemon.proof.tasks as t, daemon.proof.summary; t.load_tools(); print('torch' in sys.modules)"
+def test_the_tasks_and_the_verdict_load_without_torch():
+    code = "import sys, daemon.proof.tasks as t, daemon.proof.verdict; t.load_tools(); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

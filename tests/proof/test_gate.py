@@ -11,7 +11,7 @@ from daemon.proof.gate import (
     Probe,
     best_threshold,
     boundary,
-    d_prime,
+    distance,
     fit_gate,
     gate_report,
     measure_gate,
@@ -330,5 +330,5 @@ def test_no_other_threshold_parts_better():
 
 
 def test_separation_is_in_units_of_the_pooled_spread():
-    assert d_prime(torch.tensor([1.0, 3.0]).double(), torch.tensor([-1.0, 1.0]).double()) == pytest.approx(2 / 2**0.5)
-    assert d_prime(torch.tensor([1.0]), torch.tensor([0.0, 1.0])) == 0
+    assert distance(torch.tensor([1.0, 3.0]).double(), torch.tensor([-1.0, 1.0]).double()) == pytest.approx(2 / 2**0.5)
+    assert distance(torch.tensor([1.0]), torch.tensor([0.0, 1.0])) == 0

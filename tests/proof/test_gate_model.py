@@ -1,7 +1,6 @@
 """In the embedded model: a gate on the example memories keeps the effect, and leaves what is no direction alone."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from daemon.proof.prepared import PreparedPairs, delta, prepare_neutral
 from daemon.proof.tasks import load_requests
 from daemon.protocol import ExtractRequest, GateReport, NeutralText, VerifySettings
 from daemon.steering.extract import run_extract
-from daemon.steering.loading import load_model
 from daemon.steering.neutral import load_neutral
 from daemon.steering.sweep import disturbance, under
 from daemon.steering.vector_file import load
@@ -21,6 +19,7 @@ from graph.behaviours.patterns import BUILTIN
 from graph.memory import MemoryGraph
 from graph.mining.pairs import mine
 from graph.mining.splits import assign_splits
+from tests.embedded import embedded_model
 
 pytestmark = pytest.mark.model
 
@@ -30,10 +29,7 @@ LAYER, DOSE = 15, 0.25
 
 @pytest.fixture(scope="module")
 def loaded():
-    folder = os.environ.get("REFLEXD_TEST_MODEL")
-    if not folder:
-        pytest.skip("REFLEXD_TEST_MODEL does not name the folder of the embedded model; scripts/test provides it")
-    return load_model(Path(folder))
+    return embedded_model()
 
 
 def sides(behaviour):

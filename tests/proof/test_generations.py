@@ -7,7 +7,7 @@ import pytest
 from daemon.errors import DataError
 from daemon.proof import generations
 from daemon.proof.generations import answer, direction_of, repetition, shown_pole, spread
-from daemon.proof.summary import summary
+from daemon.proof.verdict import greedy_repetition
 from daemon.protocol import GeneratedText, Generation, VerifySettings
 from daemon.steering.generate import generate
 from daemon.steering.text import EncodedReply, encode
@@ -143,15 +143,14 @@ def test_perplexity_is_that_of_the_model_without_the_vector(planted_model):
 
 
 def test_the_vector_acts_on_what_is_said(planted_model):
-    told = summary(
-        answered(
-            planted_model,
-            {LAYER: 12 * planted_direction()},
-            Behaviour(name="planted", positive_cues=(r"[a-m]{2}",)),
-            VerifySettings(generations=8, generation_tokens=8),
-        )
+    found = answered(
+        planted_model,
+        {LAYER: 12 * planted_direction()},
+        Behaviour(name="planted", positive_cues=(r"[a-m]{2}",)),
+        VerifySettings(generations=8, generation_tokens=8),
     )
-    assert told.positive_after > told.positive_before
+    shown = [sum(getattr(each, side).pole == "positive" for each in found) for side in ("base", "steered")]
+    assert shown[1] > shown[0]
 
 
 def test_the_same_proof_answers_alike_and_another_seed_draws_otherwise(planted_model):
@@ -173,7 +172,6 @@ def test_an_empty_reply_has_no_perplexity(planted_model, monkeypatch):
     found = answered(planted_model)
     assert {each.steered for each in found} == {GeneratedText(text="", pole="", repetition=0.0, perplexity=None)}
     assert all(each.base.perplexity > 1 for each in found)
-    assert summary(found).perplexity_ratio is None
 
 
 def test_whoever_waits_is_told_how_far_it_is(planted_model):
@@ -185,29 +183,12 @@ def test_whoever_waits_is_told_how_far_it_is(planted_model):
 # ---------------------------------------------------------------- together
 
 
-def text(pole="", repeated=0.0, perplexity=None):
-    return GeneratedText(text="", pole=pole, repetition=repeated, perplexity=perplexity)
-
-
 def one(kind, base, steered):
-    return Generation(kind=kind, pair="p", direction="d", base=base, steered=steered)
+    said = [GeneratedText(text="", pole="", repetition=share, perplexity=None) for share in (base, steered)]
+    return Generation(kind=kind, pair="p", direction="d", base=said[0], steered=said[1])
 
 
-def test_a_summary_is_what_can_be_counted_by_hand():
-    told = summary(
-        [
-            one("greedy", text("", 0.2, 4.0), text("positive", 0.6, 8.0)),
-            one("greedy", text("positive", 0.0, 4.0), text("positive", 0.4, 2.0)),
-            one("sampled", text("both", 0.9, 3.0), text("positive", 0.9, 24.0)),
-            one("sampled", text("negative", 0.9, 3.0), text("both", 0.9, None)),
-        ]
-    )
-    assert (told.n, told.n_greedy) == (4, 2)
-    assert (told.positive_before, told.positive_after) == (0.25, 0.75)
-    assert (told.repetition_before, told.repetition_after) == pytest.approx((0.1, 0.5))
-    assert told.perplexity_ratio == pytest.approx((2 * 0.5 * 8) ** (1 / 3))
-
-
-def test_a_summary_of_nothing_says_so():
-    told = summary([])
-    assert (told.n, told.n_greedy, told.perplexity_ratio) == (0, 0, None)
+def test_repetition_is_that_of_greedy_replies_alone():
+    found = [one("greedy", 0.2, 0.6), one("greedy", 0.0, 0.4), one("sampled", 0.9, 0.9)]
+    assert greedy_repetition(found) == pytest.approx((0.1, 0.5, 2))
+    assert greedy_repetition([]) == (0.0, 0.0, 0)

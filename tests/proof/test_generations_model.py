@@ -1,21 +1,18 @@
 """The embedded model itself can do the shipped tasks, and what ruins it, or makes it refuse, is seen."""
 
-import os
-from pathlib import Path
-
 import pytest
 import torch
 
 from daemon.proof import checks
 from daemon.proof.checks import multiple_choice, refusals, run_checks, tool_calls
 from daemon.proof.generations import answer
-from daemon.proof.summary import summary
 from daemon.proof.tasks import load_requests, tool_tasks, user_asks
+from daemon.proof.verdict import greedy_repetition
 from daemon.protocol import VerifySettings
-from daemon.steering.loading import load_model
 from daemon.steering.text import encode
 from graph.behaviours.builtin import LISTENING
 from graph.schema import ChatMessage, Pair
+from tests.embedded import embedded_model
 from tests.steering.readings import reply_means
 
 pytestmark = pytest.mark.model
@@ -36,10 +33,7 @@ COMPLYING = (
 
 @pytest.fixture(scope="module")
 def loaded():
-    folder = os.environ.get("REFLEXD_TEST_MODEL")
-    if not folder:
-        pytest.skip("REFLEXD_TEST_MODEL does not name the folder of the embedded model; scripts/test provides it")
-    return load_model(Path(folder))
+    return embedded_model()
 
 
 def chance(norm):
@@ -79,7 +73,7 @@ def test_a_vector_of_refusing_is_seen_to_refuse_the_harmless(loaded, monkeypatch
     assert (check.before, check.passed) == (0.0, False)
 
 
-def test_a_ruined_model_repeats_itself_and_the_summary_says_so(loaded):
+def test_a_ruined_model_repeats_itself_and_that_is_seen(loaded):
     pairs = [
         Pair(
             behaviour="listening",
@@ -92,8 +86,8 @@ def test_a_ruined_model_repeats_itself_and_the_summary_says_so(loaded):
     ]
     settings = VerifySettings(generations=3, generation_tokens=24)
     found = answer(loaded, chance(400.0), pairs, LISTENING, settings, quiet)
-    told = summary(found)
-    assert (told.n, told.n_greedy) == (6, 3)
-    assert told.repetition_after > told.repetition_before + settings.max_repetition_rise
-    assert told.perplexity_ratio > 1.5
+    before, after, n = greedy_repetition(found)
+    assert (len(found), n) == (6, 3)
+    assert after > before + settings.max_repetition_rise
+    assert sum(each.steered.perplexity for each in found) > 1.5 * sum(each.base.perplexity for each in found)
     assert all(each.base.text and each.base.perplexity < 100 for each in found)

@@ -58,7 +58,7 @@ def test_what_is_only_the_letters_doing_cancels_and_is_told(planted_model):
     ready = HeldOut.of(planted_model, same, [LAYER])
     assert ready.base.abs().max() < 1e-6
     assert ready.effects(DELTAS).abs().max() < 1e-6
-    told = ready.letters(letter_test(same), DELTAS)
+    told = ready.letters(letter_test(same), ready.ready.effects(DELTAS))
     alone = gap(planted_model.model, same[0], {})
     assert told.bias == pytest.approx(alone, abs=1e-4)
     assert told.bias_steered == pytest.approx(gap(planted_model.model, same[0], DELTAS), abs=1e-4)
@@ -68,7 +68,7 @@ def test_what_is_only_the_letters_doing_cancels_and_is_told(planted_model):
 
 def test_each_order_is_told_by_itself(planted_model):
     ready = HeldOut.of(planted_model, ITEMS, [LAYER])
-    told = ready.letters(letter_test(ITEMS), DELTAS)
+    told = ready.letters(letter_test(ITEMS), ready.ready.effects(DELTAS))
     given, other = (
         torch.tensor([gap(planted_model.model, p, DELTAS) - gap(planted_model.model, p, {}) for p in side])
         for side in (ITEMS, [swapped(pair) for pair in ITEMS])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from daemon.proof.predict import d_prime, predict, steerable
+from daemon.proof.predict import predict, separations, steerable
 from daemon.protocol import ExtractRequest, LayerPrediction
 from daemon.steering.contrast import contrast
 from daemon.steering.extract import run_extract
@@ -28,7 +28,7 @@ def read(loaded, pairs, folder):
 
 
 def test_the_separation_of_held_out_replies_is_that_of_one_sequence_at_a_time(planted_model, file, tmp_path):
-    found = d_prime(read(planted_model, HELD_OUT, tmp_path), torch.from_numpy(file.vectors))
+    found = separations(read(planted_model, HELD_OUT, tmp_path), torch.from_numpy(file.vectors))
     tokenizer = tiny_tokenizer()
     for layer in range(4):
         vector = torch.from_numpy(file.vectors[layer]).double()

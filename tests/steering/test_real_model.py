@@ -1,8 +1,5 @@
 """The embedded model itself: what its numbers are known to be, and a behaviour found and proved in it."""
 
-import os
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -10,12 +7,12 @@ from daemon.proof.verify import run_verify
 from daemon.protocol import ExtractRequest, VerifyRequest, VerifySettings
 from daemon.steering.apply import steer
 from daemon.steering.extract import run_extract
-from daemon.steering.loading import load_model
 from daemon.steering.neutral import load_neutral
 from daemon.steering.score import reply_logprobs
 from daemon.steering.targets import find_targets
 from daemon.steering.text import encode, encode_pairs
 from graph.schema import ChatMessage, Pair
+from tests.embedded import embedded_model
 from tests.steering import oracle
 from tests.steering.readings import reply_means
 
@@ -63,10 +60,7 @@ DECLINING = (
 
 @pytest.fixture(scope="module")
 def loaded():
-    folder = os.environ.get("REFLEXD_TEST_MODEL")
-    if not folder:
-        pytest.skip("REFLEXD_TEST_MODEL does not name the folder of the embedded model; scripts/test provides it")
-    return load_model(Path(folder))
+    return embedded_model()
 
 
 def pairs(first, last):
