@@ -90,7 +90,7 @@ def _due(conn: Connection, settings: DriftSettings) -> Iterator[_Due]:
 
 def _if_changed(conn: Connection, row: ServedRow, model: ModelRow, settings: DriftSettings) -> _Due | None:
     vector = by_id(conn, row.vector_id)
-    test = split_pairs(live_pairs(conn, row.behaviour))["test"]
+    test = [pair for pair in live_pairs(conn, row.behaviour) if pair.split == "test"]
     if len(test) < MIN_TEST or len({pair.group for pair in test}) < MIN_GROUPS:
         return None
     now = Measured(model.digest, model.template_digest, frozenset(pair.id for pair in test))
@@ -100,12 +100,12 @@ def _if_changed(conn: Connection, row: ServedRow, model: ModelRow, settings: Dri
         return None
     report = orjson.loads(verification(conn, vector.id) or "{}")
     kl = (report.get("side_effects") or {}).get("kl_p95", 0.0)
-    return _Due(vector, placements_of(row), model, test, now, because, kl)
+    return _Due(vector, placements_of(row), model, split_pairs(test)["test"], now, because, kl)
 
 
 def _at_proof(conn: Connection, vector: VectorRow) -> Measured:
-    test = split_pairs(vector_pairs(conn, vector.id))["test"]
-    return Measured(vector.model_digest, vector.template_digest, frozenset(pair.id for pair in test))
+    test = frozenset(pair.id for pair in vector_pairs(conn, vector.id) if pair.split == "test")
+    return Measured(vector.model_digest, vector.template_digest, test)
 
 
 def changed(before: Measured, now: Measured, min_new_pairs: int) -> str:

@@ -85,4 +85,4 @@ def test_it_keeps_the_effect_and_leaves_a_fifth_of_the_disturbance_at_most(loade
     assert found.report.kl_left <= 0.2
     assert found.report.layer <= LAYER
     assert found.passages_as_messages <= 0.1, "it opens for whatever a user says"
-    assert found.requests < found.report.recall, "it tells no request from a direction to an agent"
+    assert found.requests <= 0.25 < found.report.recall, "it tells no request from a direction to an agent"
