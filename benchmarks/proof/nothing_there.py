@@ -11,18 +11,17 @@
 Generations, checks and gate are left out: they can only refuse more.
 """
 
-import json
 import random
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
 from counting import keep, line, reasons, share, told
+from memories import example_pairs
 
 from daemon.proof.nulls import null_test, shuffled
 from daemon.proof.prepared import PreparedPairs
@@ -32,30 +31,15 @@ from daemon.steering.contrast import contrast
 from daemon.steering.extract import run_extract
 from daemon.steering.loading import LoadedModel, load_model
 from daemon.steering.neutral import load_neutral
-from graph.behaviours.patterns import BUILTIN
-from graph.memory import MemoryGraph
-from graph.mining.pairs import mine
 from graph.mining.splits import assign_splits
 from graph.schema import Pair
 from tests.proof.made import PLAIN, nothing_found
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 OPEN: dict[str, float] = {"min_coherence": -1.0, "min_split_half": -1.0, "min_d_prime": 0.0}
 """The bars before steering, switched off."""
 KEPT = 1 << 30
 DEPTH, DOSE, BASELINES, LABELS = 0.7, 0.2, 20, 10
 WANTED = 0.01
-
-
-@cache
-def example_pairs() -> list[list[Pair]]:
-    """Of each example memory."""
-    found = []
-    for behaviour in BUILTIN[:2]:
-        told_of = json.loads((EXAMPLES / behaviour.name / "memory.json").read_text())
-        graph = MemoryGraph.from_records(told_of["nodes"], told_of["edges"])
-        found.append(mine(graph.episodes("node-link"), behaviour)[0])
-    return found
 
 
 def exchanged(pairs: Sequence[Pair], draw: random.Random) -> list[Pair]:

@@ -7,13 +7,13 @@ The pairs of an example memory, whole sessions on each side: as many test pairs 
 generations, checks and gate included.
 """
 
-import json
 import tempfile
 import time
 from pathlib import Path
 
 import click
 from counting import keep
+from memories import pairs_of
 
 from daemon.proof.verify import run_verify
 from daemon.protocol import ExtractRequest, Progress, Rival, VerifyRequest
@@ -21,17 +21,9 @@ from daemon.steering.extract import run_extract
 from daemon.steering.loading import load_model
 from daemon.steering.neutral import load_neutral
 from graph.behaviours.patterns import BUILTIN
-from graph.memory import MemoryGraph
-from graph.mining.pairs import mine
-from graph.schema import Behaviour, Pair
+from graph.schema import Pair
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 VALIDATION = 10
-
-
-def pairs_of(behaviour: Behaviour) -> list[Pair]:
-    told = json.loads((EXAMPLES / behaviour.name / "memory.json").read_text())
-    return mine(MemoryGraph.from_records(told["nodes"], told["edges"]).episodes("node-link"), behaviour)[0]
 
 
 def sides(pairs: list[Pair], tests: int) -> dict[str, tuple[Pair, ...]]:
