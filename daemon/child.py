@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import orjson
 from pydantic import BaseModel
 
 from daemon.busy import Patience
 from daemon.errors import FullError, ModelTaskError, ReflexdError
 from daemon.protocol import WAITING, Progress
+from daemon.protocol.wire import from_line, to_line
 
 Report = TypeVar("Report", bound=BaseModel)
 OnProgress = Callable[[Progress], None]
@@ -105,7 +105,7 @@ class ModelProcess:
             try:
                 if self._patience is not None:
                     self._patience.before(self._own, beat)
-                self._send(orjson.dumps({"op": operation, "request": request.model_dump(mode="json")}) + b"\n")
+                self._send(to_line({"op": operation, "request": request.model_dump(mode="json")}))
                 kind, body = self._answer(on_progress, on_milestone, beat, beat_every_s)
                 answered = True
             finally:
@@ -130,7 +130,7 @@ class ModelProcess:
             beat()
             if line is None:
                 continue
-            ((kind, body),) = orjson.loads(line).items()
+            ((kind, body),) = from_line(line).items()
             if kind in {"report", "error"}:
                 return kind, body
             if kind == "milestone":

@@ -18,7 +18,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, Protocol, Self
 
-import orjson
 from pydantic import BaseModel
 
 from daemon.busy import Meter, Patience
@@ -36,6 +35,7 @@ from daemon.protocol import (
     TrainRequest,
     VerifyRequest,
 )
+from daemon.protocol.wire import from_line, to_line
 
 Emit = Callable[[str, BaseModel], None]
 
@@ -152,6 +152,7 @@ OPERATIONS: dict[str, Operation] = {
     "verify": _loaded("daemon.proof.verify:run_verify", VerifyRequest),
     "recheck": _loaded("daemon.proof.recheck:run_recheck", RecheckRequest),
     "combine": _loaded("daemon.proof.combine:run_combine", CombineRequest),
+    "joint": _loaded("daemon.proof.combine:run_joint", CombineRequest),
     "compare": _compare,
     "train": _train,
 }
@@ -178,7 +179,7 @@ def _read_requests(requests: "queue.Queue[bytes]") -> None:
 
 def _serve_one(line: bytes, process: _Process) -> None:
     try:
-        message = orjson.loads(line)
+        message = from_line(line)
         process.emit("report", OPERATIONS[message["op"]](message["request"], process))
     except ReflexdError as error:
         process.emit("error", _Failure(message=str(error), exit_code=error.exit_code))
@@ -225,7 +226,7 @@ def main() -> None:
     threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
 
     def emit(kind: str, body: BaseModel) -> None:
-        output.write(orjson.dumps({kind: body.model_dump(mode="json")}) + b"\n")
+        output.write(to_line({kind: body.model_dump(mode="json")}))
 
     process = _Process(emit, _Models(asked.device), asked.wait_above, asked.wait_most_s)
     emit("progress", Progress(stage="start", done=0, total=0))

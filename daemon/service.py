@@ -34,7 +34,7 @@ from store.reader import open_reader
 from store.ticks import tick_failed, tick_ok
 
 LOOKING = ("watch", "mine")
-WORKING = ("judge", "extract", "verify", "recheck", "promote", "train")
+WORKING = ("judge", "extract", "verify", "recheck", "combine", "promote", "train")
 _STOP_WITHIN_S = 60.0
 
 

@@ -104,6 +104,9 @@ class ServingSettings(Frozen):
 
     enable: Literal["verified", "manual"] = "verified"
     max_relative_dose: float = Field(default=1.0, gt=0)
+    joint_budget: bool = Field(
+        default=True, description="doses of vectors that are on together are scaled to the budget of one"
+    )
 
 
 class ScheduleSettings(Frozen):

@@ -72,6 +72,11 @@ def training_jobs(conn: Connection) -> list[JobRow]:
     return [job for job in list_jobs(conn) if job.state == "training"]
 
 
+def open_jobs(conn: Connection, vector_id: int) -> list[JobRow]:
+    """Jobs of a version that have not ended: at most one."""
+    return [job for job in list_jobs(conn) if job.vector_id == vector_id and job.finalized_at is None]
+
+
 def get_job(conn: Connection, job_id: int) -> JobRow:
     """The job of that number.
 

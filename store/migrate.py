@@ -24,8 +24,8 @@ from store.errors import (
 from store.sqlite import JournalChoice, driver
 
 APPLICATION_ID = 0x52464C58  # "RFLX", in the file's header: file(1) and other programs can tell
-HEAD = "0004"
-_KNOWN = ("0001", "0002", "0003", "0004")
+HEAD = "0005"
+_KNOWN = ("0001", "0002", "0003", "0004", "0005")
 
 
 def sql(name: str) -> str:

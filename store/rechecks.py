@@ -9,7 +9,10 @@ from store.rows import one, run, shaped
 
 @dataclass(frozen=True)
 class RecheckRow:
-    """One measurement; `evidence` (JSON) is what it was made on: weights, template, ids of test pairs."""
+    """One measurement; `evidence` (JSON) is what it was made on: weights, template, ids of test pairs.
+
+    What came out as no number is None: SQLite keeps NaN as NULL.
+    """
 
     vector_id: int
     at: int
@@ -17,10 +20,10 @@ class RecheckRow:
     evidence: str
     verdict: str
     reason: str | None
-    effect: float
-    effect_low: float
-    effect_high: float
-    kl_p95: float
+    effect: float | None
+    effect_low: float | None
+    effect_high: float | None
+    kl_p95: float | None
 
 
 def last_recheck(conn: Connection, vector_id: int) -> RecheckRow | None:

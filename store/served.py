@@ -13,8 +13,8 @@ from store.rows import one, run, select, shaped
 class ServedRow:
     """A served version; `sha256` is that of its matrix, `coefficient` multiplies its row `layer`.
 
-    `placements` (JSON, [{layer, dose, coefficient}], as proved) and `gate` (JSON, or None) are those of its proof;
-    `reason` says why reflexd itself switched it off.
+    `dose` is the proved one until a person sets another. `placements` (JSON, [{layer, dose, coefficient}], as proved)
+    and `gate` (JSON, or None) are those of its proof; `reason` says why reflexd itself switched it off.
     """
 
     vector_id: int
@@ -27,6 +27,7 @@ class ServedRow:
     dose: float
     coefficient: float
     coefficient_per_dose: float
+    proved_dose: float
     enabled: bool
     state: str
     reason: str | None
@@ -36,8 +37,9 @@ class ServedRow:
 
 _SERVED = """
 SELECT s.vector_id, v.behaviour || '@' || v.version AS name, v.behaviour, v.root_digest, v.template_digest,
-  v.blob_sha256 AS sha256, v.layer, s.dose, s.coefficient, v.coefficient / v.dose AS coefficient_per_dose, s.enabled,
-  v.state, s.reason, coalesce(json_extract(n.report, '$.placements'), '[]') AS placements,
+  v.blob_sha256 AS sha256, v.layer, s.dose, s.coefficient, v.coefficient / v.dose AS coefficient_per_dose,
+  v.dose AS proved_dose, s.enabled, v.state, s.reason,
+  coalesce(json_extract(n.report, '$.placements'), '[]') AS placements,
   iif(json_extract(n.report, '$.gate.passed'), json_extract(n.report, '$.gate'), NULL) AS gate
 FROM served s JOIN vector_version v ON v.id = s.vector_id LEFT JOIN verification n ON n.vector_id = v.id
 WHERE v.state IN ('verified', 'promoted', 'retired') ORDER BY s.vector_id

@@ -58,8 +58,9 @@ def reasons(given: Iterable[str]) -> dict[str, int]:
 
 
 def _kind(reason: str) -> str:
-    first = next((place for place, letter in enumerate(reason) if letter.isdigit() or letter in "+-("), len(reason))
-    return reason[:first].strip(" ,:")
+    words = reason.lstrip("0123456789.%+-( ")
+    first = next((place for place, letter in enumerate(words) if letter.isdigit() or letter in "+-("), len(words))
+    return words[:first].strip(" ,:")
 
 
 def keep(figures: dict[str, Any], path: Path | None) -> None:

@@ -11,7 +11,7 @@ from daemon.errors import UsageError
 
 if TYPE_CHECKING:
     from daemon.pipeline.context import Context
-    from daemon.protocol.combine import CombineReport, CombineRequest, CombineSettings, Member
+    from daemon.protocol.combine import CombineReport, CombineSettings
     from store.models import ModelRow
     from store.served import ServedRow
 
@@ -35,6 +35,7 @@ def combine(
     """
     import orjson
 
+    from daemon.pipeline.combine import request_of, row_of
     from daemon.pipeline.publish import publish
     from daemon.progress import display
     from daemon.protocol.combine import CombineReport
@@ -44,10 +45,12 @@ def combine(
     with display(quiet=as_json) as shown, working(home, shown.on_progress, shown.say) as context:
         model = context.model()
         rows = chosen_rows(context, model, behaviours)
-        report = context.ask("combine", request_of(context, model, rows, budget), CombineReport)
+        request = request_of(context, model, rows, _settings(context, budget))
+        report = context.ask("combine", request, CombineReport)
         told = report.model_dump(mode="json") | {"set": name if report.within_budget else None}
+        kept = row_of(context, model, report.members, report.kl, report.reason, orjson.dumps(told).decode())
         with context.store.write() as conn:
-            keep(conn, model.digest, report.members, orjson.dumps(told).decode(), context.now())
+            keep(conn, kept)
         if use or name is not None:
             _require_within(report)
             if use:
@@ -66,12 +69,10 @@ def chosen_rows(context: "Context", model: "ModelRow", behaviours: Sequence[str]
     Raises:
         UsageError: A behaviour has none, or there are fewer than two.
     """
-    from daemon.pipeline.publish import served_by
-    from store.served import served
-    from store.vectors import retired_into
+    from daemon.pipeline.combine import served_for
 
     with context.store.read() as conn:
-        mine = served_by(served(conn), model, retired_into(conn, model.digest))
+        mine = served_for(conn, model)
     there = {row.behaviour: row for row in mine}
     if unknown := [name for name in behaviours if name not in there]:
         raise UsageError(
@@ -85,59 +86,15 @@ def chosen_rows(context: "Context", model: "ModelRow", behaviours: Sequence[str]
     return found
 
 
-def request_of(
-    context: "Context", model: "ModelRow", rows: "Sequence[ServedRow]", budget: float | None
-) -> "CombineRequest":
-    """What the model process is asked: the vectors as they are served now, each with its own held-out pairs."""
-    from daemon.protocol.combine import CombineRequest
-    from daemon.steering.neutral import load_neutral
-
-    return CombineRequest(
-        model=model.path,
-        members=tuple(_member(context, row) for row in rows),
-        neutral_validation=load_neutral("validation"),
-        neutral_test=load_neutral("test"),
-        settings=_settings(context, budget),
-        threads=context.settings.process.threads,
-    )
-
-
-def _member(context: "Context", row: "ServedRow") -> "Member":
-    from daemon.pipeline.extract import split_pairs
-    from daemon.pipeline.placed import gate_of, placements_of
-    from daemon.pipeline.verify import vector_path
-    from daemon.protocol.combine import Member
-    from store.vectors import by_id, vector_pairs
-
-    with context.store.read() as conn:
-        vector = by_id(conn, row.vector_id)
-        sides = split_pairs(vector_pairs(conn, row.vector_id))
-    if not sides["validation"] or not sides["test"]:
-        raise UsageError(f"{row.name}: no held-out pairs to measure it on; leave it out")
-    return Member(
-        name=row.name,
-        vector=vector_path(context, vector),
-        placements=placements_of(row),
-        validation=sides["validation"],
-        test=sides["test"],
-        gate=gate_of(row),
-    )
-
-
 def _settings(context: "Context", budget: float | None) -> "CombineSettings":
-    """The bars of one vector are those of the whole set; another budget scales both."""
-    from daemon.protocol.combine import CombineSettings
+    """Another budget scales both bars."""
+    from daemon.pipeline.combine import settings_of
 
-    asked = context.settings.verification
-    scale = 1.0 if budget is None else budget / asked.kl_p95_max
+    bars = context.settings.verification
+    scale = 1.0 if budget is None else budget / bars.kl_p95_max
     if not scale > 0:
         raise UsageError(f"--budget {budget:g}: must be above 0, in nats")
-    return CombineSettings(
-        kl_p95_max=asked.kl_p95_max * scale,
-        kl_rmse_max=asked.kl_rmse_max * scale,
-        bootstrap=asked.bootstrap,
-        seed=asked.seed,
-    )
+    return settings_of(bars, scale)
 
 
 def _require_within(report: "CombineReport") -> None:

@@ -5,7 +5,7 @@ import click
 from daemon.commands.opened import home_of, working
 from daemon.commands.output import json_option, print_json
 
-UNTIL = ("watch", "judge", "mine", "extract", "verify", "recheck", "promote", "train")
+UNTIL = ("watch", "judge", "mine", "extract", "verify", "recheck", "combine", "promote", "train")
 
 
 @click.command()

@@ -1,12 +1,13 @@
 """The stages, each a plain function of a context: claim one unit from the store, do it, commit.
 
-    watch ─▶ judge ─▶ mine ─▶ extract ─▶ verify ─▶ recheck ─▶ promote ─▶ train ─▶ retire
-     cursor   (model)  pairs    version    numbers    served     job       checkpoint + gates
+    watch ─▶ judge ─▶ mine ─▶ extract ─▶ verify ─▶ recheck ─▶ combine ─▶ promote ─▶ train ─▶ retire
+     cursor   (model)  pairs    version    numbers    served     doses      job       checkpoint + gates
 
 Every stage may be killed at any instruction and run again: what it finds in the store is all it knows. `retire` is no
 code of its own: the database retires a vector in the transaction that records its training.
 """
 
+from daemon.pipeline.combine import combine
 from daemon.pipeline.context import Context
 from daemon.pipeline.extract import extract
 from daemon.pipeline.housekeep import housekeep
@@ -26,6 +27,7 @@ STAGES = {
     "extract": extract,
     "verify": verify,
     "recheck": recheck,
+    "combine": combine,
     "promote": promote,
     "train": train,
 }
@@ -33,6 +35,7 @@ STAGES = {
 __all__ = [
     "STAGES",
     "Context",
+    "combine",
     "extract",
     "housekeep",
     "judge",

@@ -1,8 +1,12 @@
 """Where a served version is added, at the dose that it is served at now."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
 import orjson
 
 from daemon.protocol import GateReport, Placement
+from store.combinations import Scale
 from store.served import ServedRow
 from store.vectors import VectorRow
 
@@ -27,6 +31,17 @@ def placements_of(row: ServedRow) -> tuple[Placement, ...]:
     return tuple(
         at.model_copy(update={"dose": at.dose * scale, "coefficient": at.coefficient * scale}) for at in proved
     )
+
+
+def scaled(rows: Sequence[ServedRow], scales: Mapping[str, Scale]) -> list[ServedRow]:
+    """At the doses that servers of some weights get: those that are asked for, scaled while several are on."""
+    if sum(row.enabled for row in rows) < 2:
+        return list(rows)
+    return [_scaled(row, scales[row.name].of(row.dose)) if row.name in scales else row for row in rows]
+
+
+def _scaled(row: ServedRow, scale: float) -> ServedRow:
+    return replace(row, dose=row.dose * scale, coefficient=row.coefficient * scale)
 
 
 def factors_of(row: ServedRow) -> dict[int, float]:

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 import orjson
 
 from daemon.home import Home
-from daemon.pipeline.placed import factors_of, gate_of
+from daemon.pipeline.placed import factors_of, gate_of, scaled
 from daemon.serving.manifest import Gate, ManifestModel, SetEntry, VectorEntry, publication_lock, publish_manifest
 from daemon.serving.vector_bytes import served_vector_bytes
-from store.combinations import CombinationRow, named_sets
+from store.combinations import CombinationRow, named_sets, scales_in_force
 from store.engine import Store
 from store.models import ModelRow, list_models
 from store.served import ServedRow, served
@@ -31,9 +31,10 @@ def _publish_all(store: Store, home: Home, max_relative_dose: float) -> None:
         rows = served(conn)
         gone = {model.digest: retired_into(conn, model.digest) for model in models}
         sets = {model.digest: named_sets(conn, model.digest) for model in models}
+        scales = {model.digest: scales_in_force(conn, model.digest) for model in models}
         blobs = {row.sha256: load_blob(conn, row.sha256) for row in rows}
     for model in models:
-        mine = served_by(rows, model, gone[model.digest])
+        mine = scaled(served_by(rows, model, gone[model.digest]), scales[model.digest])
         files = {row.vector_id: _file(blobs[row.sha256], row, model) for row in mine}
         entries = [_entry(row, files[row.vector_id][0]) for row in mine]
         chosen = _sets(sets[model.digest], {entry.id for entry in entries})

@@ -2,7 +2,8 @@
 
     other weights of its line, another template or tokenizer, enough new held-out directions
         ─▶ effect and neutral KL at its place ─▶ holds
-                                              └▶ fails: off at once, with the reason in the history
+                                              └▶ fails: off at once and out of the training queue; the history has
+                                                 the reason
 
 What is measured once is not measured again. A person may switch on what failed; that is on record.
 """
@@ -23,6 +24,7 @@ from daemon.settings import DriftSettings
 from daemon.steering.neutral import load_neutral
 from graph.schema import Pair
 from store.evidence import live_pairs
+from store.jobs import cancel, open_jobs
 from store.models import ModelRow, current_model
 from store.rechecks import RecheckRow, keep_recheck, last_recheck
 from store.served import ServedRow, served, switch_off
@@ -160,6 +162,11 @@ def _record(ctx: Context, due: _Due, report: RecheckReport) -> None:
         keep_recheck(conn, row, report.model_dump_json())
         if reason:
             switch_off(conn, due.vector.id, reason, ctx.now())
+            for job in open_jobs(conn, due.vector.id):
+                cancel(conn, job.id, ctx.now(), "reflexd", f"its vector no longer holds: {reason}")
+                ctx.say(
+                    f"job {job.id}: cancelled, since its vector no longer holds; `reflexd retry {job.id}` trains it"
+                )
     if reason:
         ctx.say(
             f"{due.vector.name}: switched off: {reason}; `reflexd on {due.vector.behaviour}` serves it all the same"

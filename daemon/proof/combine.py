@@ -32,11 +32,12 @@ from daemon.protocol.combine import (
     FrontierPoint,
     JointEffect,
     JointKl,
+    JointReport,
     Member,
 )
 from daemon.steering.loading import LoadedModel
 from daemon.steering.score import KL, kl_summary
-from daemon.steering.vector_file import VectorFile, load, require_model
+from daemon.steering.vector_file import VectorFile, load, require_shape
 from graph.schema import Pair
 from store.clock import SystemClock
 
@@ -83,17 +84,41 @@ def run_combine(loaded: LoadedModel, request: CombineRequest, on_progress: OnPro
     """Measure how the members of `request` disturb each other, choose their doses together, measure these once.
 
     Raises:
-        MismatchError: A vector file was made for another model or template.
+        MismatchError: A vector file was made for a model of another shape.
         DataError: A file is malformed, or a vector alone has no effect on its own validation pairs.
     """
     clock = SystemClock()
     started = clock.monotonic()
-    files = [load(member.vector) for member in request.members]
-    shape = (loaded.layout.n_layers, loaded.layout.hidden_size)
-    for file, member in zip(files, request.members, strict=True):
-        require_model(file, member.vector, loaded.digest, loaded.template_digest, shape)
-    report = _combined(loaded, request, files, on_progress)
+    report = _combined(loaded, request, _files(loaded, request.members), on_progress)
     return report.model_copy(update={"seconds": clock.monotonic() - started})
+
+
+def run_joint(loaded: LoadedModel, request: CombineRequest, on_progress: OnProgress) -> JointReport:
+    """Neutral text under all members at the doses they have, on both sides; nothing is chosen.
+
+    Raises:
+        MismatchError: A vector file was made for a model of another shape.
+        DataError: A file is malformed.
+    """
+    members, files = request.members, _files(loaded, request.members)
+    parts = [deltas_at(file, member.placements) for file, member in zip(files, members, strict=True)]
+    lowest = sorted({min(deltas) for deltas in parts})
+    gates = [probe_of(member.gate) for member in members]
+    sides = {"validation": request.neutral_validation, "test": request.neutral_test}
+    found = {}
+    for done, (side, texts) in enumerate(sides.items()):
+        on_progress(Progress(stage="joint KL", done=done, total=len(sides)))
+        found[side] = _joint_kl(GatedText.of(loaded, texts, lowest, gates), parts)
+    reasons = [over_budget(kl, request.settings, side) for side, kl in found.items()]
+    return JointReport(**found, reason=next(filter(None, reasons), ""))
+
+
+def _files(loaded: LoadedModel, members: Sequence[Member]) -> list[VectorFile]:
+    files = [load(member.vector) for member in members]
+    shape = (loaded.layout.n_layers, loaded.layout.hidden_size)
+    for file, member in zip(files, members, strict=True):
+        require_shape(file, member.vector, shape, [at.layer for at in member.placements])
+    return files
 
 
 def _combined(
@@ -293,9 +318,9 @@ def _joint_kl(quiet: GatedText, parts: Sequence[Deltas]) -> JointKl:
     )
 
 
-def over_budget(kl: JointKl, settings: CombineSettings) -> str:
-    """Which bar the set misses on test text, in words; "" when it keeps within the budget. NaN does not."""
+def over_budget(kl: JointKl, settings: CombineSettings, side: str = "test") -> str:
+    """Which bar the set misses on the text of that side, in words; "" when it keeps within the budget. NaN does not."""
     for what, value, bar in (("p95", kl.p95, settings.kl_p95_max), ("rmse", kl.rmse, settings.kl_rmse_max)):
         if not value <= bar:
-            return f"neutral KL {what} {value:.2f} nat on test text, over the {bar:g} of the budget"
+            return f"neutral KL {what} {value:.2f} nat on {side} text, over the {bar:g} of the budget"
     return ""

@@ -1,12 +1,11 @@
 """A proved vector measured again at its place: other weights of the same line, another template, newer directions."""
 
-from daemon.errors import MismatchError
 from daemon.proof.held_out import HeldOut, group_interval
 from daemon.proof.prepared import OnProgress, deltas_at, prepare_neutral
 from daemon.proof.side_effects import side_effects
 from daemon.protocol import Progress, RecheckReport, RecheckRequest
 from daemon.steering.loading import LoadedModel
-from daemon.steering.vector_file import load
+from daemon.steering.vector_file import load, require_shape
 from store.clock import SystemClock
 
 
@@ -20,9 +19,8 @@ def run_recheck(loaded: LoadedModel, request: RecheckRequest, on_progress: OnPro
     clock = SystemClock()
     started = clock.monotonic()
     file = load(request.vector)
-    highest = max(at.layer for at in request.placements)
-    if file.vectors.shape[1] != loaded.layout.hidden_size or highest >= min(len(file.vectors), loaded.layout.n_layers):
-        raise MismatchError(f"{request.vector}: not made for a model of this shape; extract it again from this model")
+    shape = (loaded.layout.n_layers, loaded.layout.hidden_size)
+    require_shape(file, request.vector, shape, [at.layer for at in request.placements])
     deltas = deltas_at(file, request.placements)
     on_progress(Progress(stage="measuring again", done=0, total=2))
     lowest = min(deltas)

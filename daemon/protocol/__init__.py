@@ -17,6 +17,7 @@ from daemon.protocol.combine import (
     FrontierPoint,
     JointEffect,
     JointKl,
+    JointReport,
     Member,
 )
 from daemon.protocol.compare import CompareReport, CompareRequest, CompareRow, Effect, Timing
@@ -87,6 +88,7 @@ __all__ = [
     "Generation",
     "JointEffect",
     "JointKl",
+    "JointReport",
     "LayerPrediction",
     "LayerStatistics",
     "LengthTest",

@@ -128,3 +128,11 @@ class CombineReport(Frozen):
     within_budget: bool
     reason: str
     seconds: float = 0.0
+
+
+class JointReport(Frozen):
+    """Neutral text of both sides under all members at the doses they have; `reason` says which bar they miss."""
+
+    validation: JointKl
+    test: JointKl
+    reason: str

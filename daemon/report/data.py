@@ -28,10 +28,10 @@ class Recheck(Frozen):
     because: str
     verdict: str
     reason: str | None
-    effect: float
-    effect_low: float
-    effect_high: float
-    kl_p95: float
+    effect: float | None
+    effect_low: float | None
+    effect_high: float | None
+    kl_p95: float | None
 
 
 class Evidence(Frozen):

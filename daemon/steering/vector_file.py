@@ -4,7 +4,7 @@ Metadata is text, and says what a loader must check. A vector without its model'
 number that means nothing, so a file that lacks one of them, or that says something else, is refused.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,10 +172,19 @@ def require_model(
                 f"{path}: made for {what.replace('_', ' ')} {file.metadata[what][:12]}, this model has {found[:12]}; "
                 "extract it again from this model"
             )
-    if file.vectors.shape[1] != shape[1] or len(file.vectors) > shape[0]:
+    require_shape(file, path, shape)
+
+
+def require_shape(file: VectorFile, path: Path, shape: tuple[int, int], layers: Iterable[int] = ()) -> None:
+    """Refuse a vector that was made for a model of another (n_layers, hidden), or has none of `layers`.
+
+    Raises:
+        MismatchError: It was.
+    """
+    found = file.vectors.shape
+    if found[1] != shape[1] or found[0] > shape[0] or max(layers, default=0) >= found[0]:
         raise MismatchError(
-            f"{path}: layers and width are {file.vectors.shape}, this model has {shape}; "
-            "extract it again from this model"
+            f"{path}: layers and width are {found}, this model has {shape}; extract it again from this model"
         )
 
 

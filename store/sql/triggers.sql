@@ -124,6 +124,8 @@ BEGIN UPDATE vector_version SET state = 'verified', state_since = NEW.state_sinc
 CREATE TRIGGER vector_kept BEFORE DELETE ON vector_version BEGIN SELECT RAISE(ABORT, 'versions are never deleted; withdraw it'); END;
 CREATE TRIGGER recheck_kept BEFORE DELETE ON recheck BEGIN SELECT RAISE(ABORT, 'measurements are never deleted'); END;
 CREATE TRIGGER recheck_frozen BEFORE UPDATE ON recheck BEGIN SELECT RAISE(ABORT, 'measurements never change'); END;
+CREATE TRIGGER combination_kept BEFORE DELETE ON combination BEGIN SELECT RAISE(ABORT, 'measurements are never deleted'); END;
+CREATE TRIGGER combination_frozen BEFORE UPDATE ON combination BEGIN SELECT RAISE(ABORT, 'measurements never change'); END;
 CREATE TRIGGER job_kept BEFORE DELETE ON training_job BEGIN SELECT RAISE(ABORT, 'jobs are never deleted; cancel it'); END;
 CREATE TRIGGER event_no_update BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END;
 CREATE TRIGGER event_no_delete BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END;
@@ -220,6 +222,14 @@ CREATE TRIGGER served_changed AFTER UPDATE ON served WHEN NEW.enabled <> OLD.ena
   SELECT NEW.changed_at, 'served', NEW.vector_id, behaviour || '@' || version, iif(OLD.enabled, 'on', 'off'), iif(NEW.enabled, 'on', 'off'),
     NEW.actor, iif(NEW.reason IS NULL, json_object('dose', round(NEW.dose, 4)), json_object('dose', round(NEW.dose, 4), 'reason', NEW.reason))
   FROM vector_version WHERE id = NEW.vector_id; END;
+
+CREATE TRIGGER served_scaled AFTER INSERT ON combination WHEN NEW.scales IS NOT NULL BEGIN
+  INSERT INTO event (at, subject, subject_id, name, was, now, actor, detail)
+  SELECT NEW.at, 'served', v.id, s.key, 'on', 'on', 'reflexd',
+    json_object('dose', round(s.value * json_extract(NEW.asked, '$.doses."' || s.key || '"'), 4), 'scale', round(s.value, 3))
+  FROM json_each(NEW.scales) s JOIN vector_version v ON v.behaviour || '@' || v.version = s.key
+  WHERE s.value <> coalesce((SELECT json_extract(c.scales, '$."' || s.key || '"') FROM combination c
+    WHERE c.model_digest = NEW.model_digest AND c.scales IS NOT NULL AND c.id < NEW.id ORDER BY c.id DESC LIMIT 1), 1); END;
 
 CREATE TRIGGER pair_dropped AFTER UPDATE OF dropped_at ON pair WHEN NEW.dropped_at IS NOT NULL AND OLD.dropped_at IS NULL BEGIN
   INSERT INTO event (at, subject, subject_id, name, was, now, actor, detail)

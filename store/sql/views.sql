@@ -20,22 +20,36 @@ SELECT v.behaviour || '@' || v.version AS vector, v.behaviour, v.state, v.layer,
   datetime(v.state_since / 1000, 'unixepoch', 'localtime') AS since, v.reason, v.stale_reason AS stale
 FROM vector_version v JOIN model m ON m.digest = v.model_digest ORDER BY v.behaviour, v.version;
 
-CREATE VIEW serving AS                -- for the current weights: what is retired into them is no longer listed
+CREATE VIEW serving AS                -- for the current weights: what is retired into them is no longer listed; doses as servers get them
 WITH RECURSIVE line (digest, parent_digest, job_id) AS (
   SELECT digest, parent_digest, job_id FROM model WHERE current = 1
-  UNION ALL SELECT m.digest, m.parent_digest, m.job_id FROM model m JOIN line l ON m.digest = l.parent_digest)
-SELECT v.behaviour, v.behaviour || '@' || v.version AS vector, s.enabled, round(s.dose, 4) AS dose, v.layer, round(s.coefficient, 5) AS coefficient,
-  v.state, datetime(s.changed_at / 1000, 'unixepoch', 'localtime') AS since, s.actor, s.reason
-FROM served s JOIN vector_version v ON v.id = s.vector_id
-WHERE v.state IN ('verified', 'promoted', 'retired') AND v.root_digest = (SELECT root_digest FROM model WHERE current = 1)
-  AND NOT EXISTS (SELECT 1 FROM training_job j JOIN line l ON l.job_id = j.id WHERE j.vector_id = v.id)
-ORDER BY v.behaviour;
+  UNION ALL SELECT m.digest, m.parent_digest, m.job_id FROM model m JOIN line l ON m.digest = l.parent_digest),
+listed AS (
+  SELECT v.behaviour, v.behaviour || '@' || v.version AS vector, s.enabled, s.dose, v.layer, s.coefficient, v.state, s.changed_at, s.actor, s.reason
+  FROM served s JOIN vector_version v ON v.id = s.vector_id
+  WHERE v.state IN ('verified', 'promoted', 'retired') AND v.root_digest = (SELECT root_digest FROM model WHERE current = 1)
+    AND NOT EXISTS (SELECT 1 FROM training_job j JOIN line l ON l.job_id = j.id WHERE j.vector_id = v.id)),
+joint AS (
+  SELECT asked, scales FROM combination WHERE asked IS NOT NULL AND model_digest = (SELECT digest FROM model WHERE current = 1)
+    AND (SELECT sum(enabled) FROM listed) > 1 ORDER BY id DESC LIMIT 1),
+scaled AS (                           -- a dose that was changed since is served as it is, until all that is on is measured again
+  SELECT l.*, coalesce(iif(abs(json_extract(j.asked, '$.doses."' || l.vector || '"') - l.dose) < 1e-9,
+    json_extract(j.scales, '$."' || l.vector || '"'), 1), 1) AS scale FROM listed l LEFT JOIN joint j)
+SELECT behaviour, vector, enabled, round(dose * scale, 4) AS dose, layer, round(coefficient * scale, 5) AS coefficient, state,
+  datetime(changed_at / 1000, 'unixepoch', 'localtime') AS since, actor, reason, round(scale, 3) AS scale
+FROM scaled ORDER BY behaviour;
 
 CREATE VIEW rechecks AS                -- served versions that were measured again, the latest first
 SELECT v.behaviour || '@' || v.version AS vector, datetime(r.at / 1000, 'unixepoch', 'localtime') AS at, r.because, r.verdict,
   round(r.effect, 3) AS effect, round(r.effect_low, 3) AS effect_low, round(r.effect_high, 3) AS effect_high,
   round(v.effect, 3) AS effect_at_proof, round(r.kl_p95, 3) AS kl_p95, r.reason
 FROM recheck r JOIN vector_version v ON v.id = r.vector_id ORDER BY r.id DESC;
+
+CREATE VIEW combinations AS            -- vectors that were measured together, the latest first
+SELECT datetime(c.at / 1000, 'unixepoch', 'localtime') AS at, m.name AS model, iif(c.asked IS NULL, 'a person', 'reflexd') AS asked_by,
+  (SELECT group_concat(value, ', ') FROM json_each(c.members)) AS vectors,
+  (SELECT group_concat(key || ' × ' || round(value, 3), ', ') FROM json_each(c.scales)) AS scales, round(c.kl_p95, 3) AS kl_p95, c.reason
+FROM combination c JOIN model m ON m.digest = c.model_digest ORDER BY c.id DESC;
 
 CREATE VIEW behaviours AS
 SELECT b.name AS behaviour, b.description,
@@ -93,6 +107,9 @@ UNION ALL SELECT 'jobs that failed and were not tried again', count(*) FROM trai
 UNION ALL SELECT 'stale vectors that are still served', count(*)
   FROM serving s JOIN vectors v ON v.vector = s.vector WHERE s.enabled = 1 AND v.stale IS NOT NULL
 UNION ALL SELECT 'vectors that reflexd switched off', count(*) FROM serving WHERE enabled = 0 AND reason IS NOT NULL
+UNION ALL SELECT 'sets of vectors over their joint budget', count(*) FROM (
+  SELECT reason FROM combination WHERE asked IS NOT NULL AND model_digest = (SELECT digest FROM model WHERE current = 1) ORDER BY id DESC LIMIT 1)
+  WHERE reason IS NOT NULL AND (SELECT sum(enabled) FROM serving) > 1
 UNION ALL SELECT 'promoted without an open job', count(*) FROM vector_version v WHERE v.state = 'promoted'
   AND NOT EXISTS (SELECT 1 FROM training_job j WHERE j.vector_id = v.id AND j.state IN ('awaiting_approval', 'queued', 'training'))
 UNION ALL SELECT 'retired without a recorded training', count(*) FROM vector_version v WHERE v.state = 'retired'

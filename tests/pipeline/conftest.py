@@ -6,6 +6,7 @@ tied and its memory says yes or no, so that a vector has an effect at all.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,7 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from daemon.child import ModelProcess
 from daemon.cli import run_command
+from daemon.home import find_home
+from store.engine import Store
+from tests.pipeline.two_vectors import answer, extract_two, prove
 
 LENIENT = """
 state_dir = "state"
@@ -210,3 +215,27 @@ def furnished(folder, tiny_folder):
     home.reflexd("model", "add", str(tiny_folder))
     home.reflexd("source", "add", "node-link", str(folder / "memory.json"))
     return home
+
+
+@pytest.fixture(scope="session")
+def two_extracted(tmp_path_factory, tiny_folder):
+    """A home with vectors of two behaviours; what is done to a copy of it does not show here."""
+    folder = tmp_path_factory.mktemp("two")
+    extract_two(folder, LENIENT, memory(), tiny_folder)
+    return folder
+
+
+@pytest.fixture
+def two_unproved(two_extracted, tmp_path):
+    shutil.copytree(two_extracted, tmp_path / "home")
+    return find_home(tmp_path / "home" / "reflexd.toml")
+
+
+@pytest.fixture
+def two_served(two_unproved, monkeypatch):
+    """Both vectors verified and served; the model process answers in this one."""
+    with Store.open(two_unproved.database) as store, store.write() as conn:
+        for name in ("eager@1", "listening@1"):
+            prove(conn, name, store.clock.wall_ms())
+    monkeypatch.setattr(ModelProcess, "ask", answer)
+    return two_unproved

@@ -1,7 +1,6 @@
 """combine: what is measured of several vectors is kept and shown, and served only when a person says so."""
 
 import json
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,78 +9,21 @@ from click.testing import CliRunner
 from safetensors.numpy import load as tensors_of
 
 from daemon.child import ModelProcess
-from daemon.cli import run_command
 from daemon.commands.combine import combine
 from daemon.errors import UsageError
-from daemon.home import find_home
-from daemon.pipeline.extract import split_pairs
 from daemon.pipeline.placed import factors_of, gate_of, placements_of
 from daemon.pipeline.publish import publish
-from daemon.proof.combine import run_combine
-from daemon.steering.loading import load_model
-from daemon.steering.vector_file import from_parts
 from store.combinations import CombinationRow
 from store.engine import Store
 from store.rows import one, shaped
-from store.served import serve, served, set_enabled
-from store.vectors import by_name, load_blob, mark_verified, vector_pairs, withdraw
-from tests.pipeline.conftest import LENIENT, memory
-
-DOSE, LAYER = 0.5, 2
-MORE = """
-[behaviours.eager]
-positive_cues = ["^yes"]
-negative_cues = ["^no"]
-"""
-
-
-@pytest.fixture(scope="module")
-def extracted(tmp_path_factory, tiny_folder):
-    """A home with vectors of two behaviours; what is done to a copy of it does not show here."""
-    folder = tmp_path_factory.mktemp("combine")
-    config = folder / "reflexd.toml"
-    config.write_text(LENIENT.replace("versions = 1\n", "versions = 9\n") + MORE)
-    (folder / "memory.json").write_text(json.dumps(memory()))
-    for words in (
-        ["init", "--dir", str(folder)],
-        ["model", "add", str(tiny_folder)],
-        ["source", "add", "node-link", str(folder / "memory.json")],
-        ["once", "--until", "extract"],
-    ):
-        assert run_command(["--config", str(config), *words]) == 0
-    return folder
+from store.served import served, set_enabled
+from store.vectors import by_name, load_blob, withdraw
+from tests.pipeline.two_vectors import DOSE, LAYER, answer, prove
 
 
 @pytest.fixture
-def unproved(extracted, tmp_path):
-    shutil.copytree(extracted, tmp_path / "home")
-    return find_home(tmp_path / "home" / "reflexd.toml")
-
-
-@pytest.fixture
-def home(unproved, monkeypatch):
-    """Both vectors verified and served; the question is answered in this process."""
-    with Store.open(unproved.database) as store, store.write() as conn:
-        for name in ("eager@1", "listening@1"):
-            prove(conn, name, store.clock.wall_ms())
-    monkeypatch.setattr(ModelProcess, "ask", answer)
-    return unproved
-
-
-def prove(conn, name, now, report="{}"):
-    """As verification would leave it; in the last block a vector has an effect, since embeddings are tied."""
-    row = by_name(conn, name)
-    n_layers, dim, data = load_blob(conn, row.blob_sha256)
-    matrix = np.frombuffer(data, dtype="<f4").reshape(n_layers, dim)
-    pairs = split_pairs(vector_pairs(conn, row.id))["train"]
-    coefficient = from_parts(matrix, row.behaviour, pairs, "", "", row.lineage).coefficient(LAYER, DOSE)
-    mark_verified(conn, row.id, LAYER, DOSE, coefficient, 1.0, (0.5, 1.5), report, now)
-    serve(conn, row.id, DOSE, coefficient, True, now)
-
-
-def answer(_process, operation, request, _report, **_):
-    assert operation == "combine"
-    return run_combine(load_model(request.model, 1, "cpu"), request, lambda _: None)
+def home(two_served):
+    return two_served
 
 
 def run(home, *arguments):
@@ -224,21 +166,21 @@ def test_where_a_vector_is_added_follows_the_dose_that_it_is_served_at(home):
 
 
 @pytest.mark.parametrize("passed", [True, False])
-def test_layers_doses_and_a_good_gate_of_a_proof_reach_the_manifest_and_its_files(unproved, passed):
+def test_layers_doses_and_a_good_gate_of_a_proof_reach_the_manifest_and_its_files(two_unproved, passed):
     gate = {"layer": 0, "weights": [0.5] * 32, "bias": -1.5, "passed": passed, "n_prompts": 9, "n_neutral": 9}
     gate |= dict.fromkeys(("recall", "false_open", "effect", "effect_kept", "kl_mean", "kl_p95", "kl_left"), 0.5)
-    with Store.open(unproved.database) as store:
+    with Store.open(two_unproved.database) as store:
         with store.write() as conn:
             prove(conn, "listening@1", store.clock.wall_ms(), json.dumps({"placements": PLACES, "gate": gate}))
-        publish(store, unproved, 1.0)
+        publish(store, two_unproved, 1.0)
         with store.read() as conn:
             (row,) = served(conn)
             n_layers, dim, data = load_blob(conn, row.sha256)
-    entry = manifest(unproved)["listening@1"]
+    entry = manifest(two_unproved)["listening@1"]
     assert (entry["layers"], entry["dose"], entry["coefficient"]) == ([1, 2], row.dose, row.coefficient)
     opening = {"layer": 0, "read": "mean_prompt", "bias": -1.5, "tensor": "gate"}
     assert entry["gate"] == (opening if passed else None)
-    (path,) = unproved.registry.glob(f"*/vectors/{entry['sha256']}.safetensors")
+    (path,) = two_unproved.registry.glob(f"*/vectors/{entry['sha256']}.safetensors")
     tensors = tensors_of(path.read_bytes())
     assert sorted(tensors) == (["gate"] if passed else []) + ["layer.1", "layer.2"]
     matrix = np.frombuffer(data, dtype="<f4").reshape(n_layers, dim)

@@ -7,7 +7,9 @@ from daemon.pipeline.recheck import Measured, changed, fault, recheck
 from daemon.pipeline.verify import verify
 from daemon.protocol import RecheckReport, VerifySettings
 from daemon.settings import DriftSettings
+from store.jobs import retry
 from store.served import served, set_dose, set_enabled
+from store.vectors import by_name, promote
 from tests.pipeline.evidence_life import Life, side_effects
 
 
@@ -79,6 +81,29 @@ def test_what_no_longer_holds_is_switched_off_and_the_history_says_why(life):
     assert orjson.loads(event[2])["reason"] == row.reason
     health = dict(life.rows("SELECT what, n FROM health"))
     assert health["vectors that reflexd switched off"] == 1
+
+
+def test_what_is_no_number_holds_nothing_and_is_kept(life):
+    life.show(range(20), range(5), range(12))
+    life.process.interval, life.process.kl = (float("nan"), float("nan")), float("inf")
+    assert "switched off: effect +nan nats a token" in watch(life)[-1]
+    assert not switch(life).enabled
+    assert life.rows("SELECT verdict, effect, effect_low, kl_p95 FROM recheck") == [("fails", None, None, float("inf"))]
+    assert watch(life) == []
+
+
+@pytest.mark.parametrize("state", ["awaiting_approval", "queued"])
+def test_what_no_longer_holds_leaves_the_training_queue(life, state):
+    with life.store.write() as conn:
+        job = promote(conn, by_name(conn, "listening@1").id, state, 3, life.clock.wall_ms())
+    life.show(range(20), range(5), range(12))
+    life.process.interval = (-0.1, 0.3)
+    assert f"job {job}: cancelled" in "".join(watch(life))
+    assert life.rows("SELECT state, decided_by FROM training_job") == [("cancelled", "reflexd")]
+    assert life.rows("SELECT error FROM training_job")[0][0].startswith("its vector no longer holds: effect +0.100")
+    assert life.versions() == {"listening@1": "verified"}
+    with life.store.write() as conn:
+        assert retry(conn, job, life.clock.wall_ms(), "ann") == job + 1
 
 
 def test_side_effects_that_grew_switch_it_off_too(life):

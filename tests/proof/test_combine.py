@@ -1,5 +1,6 @@
 """Several vectors share one budget: the doses found are within it, keep what they say, and no grid finds better."""
 
+import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import torch
 
 from daemon.errors import DataError, MismatchError
 from daemon.proof import combine
-from daemon.proof.combine import evened, over_budget, ratio_interval, run_combine, scale_within, search
+from daemon.proof.combine import evened, over_budget, ratio_interval, run_combine, run_joint, scale_within, search
 from daemon.protocol import ExtractRequest, Placement
 from daemon.protocol.combine import CombineReport, CombineRequest, CombineSettings, JointKl, Member
 from daemon.steering.extract import run_extract
@@ -52,6 +53,10 @@ def request_of(*members, **settings):
         neutral_test=neutral(seed=51),
         settings=CombineSettings(**(LOOSE | settings)),
     )
+
+
+def joint(loaded, *members, **settings):
+    return run_joint(loaded, request_of(*members, **settings), lambda _: None)
 
 
 def combined(loaded, *members, **settings):
@@ -183,11 +188,28 @@ def test_a_vector_without_an_effect_of_its_own_is_named(planted_model, vector):
         combined(planted_model, member("a", vector), member("b", vector, swap=True))
 
 
-def test_a_vector_of_another_model_is_refused(planted_model, vector):
-    import dataclasses
+def test_weights_that_were_trained_further_are_measured_and_another_shape_is_refused(planted_model, vector):
+    trained = dataclasses.replace(planted_model, digest="f" * 64)
+    assert combined(trained, member("a", vector), member("b", vector, seed=3)).members == ("a", "b")
+    deeper = member("b", vector).placements[0].model_copy(update={"layer": 9})
+    for run in (run_combine, run_joint):
+        request = request_of(member("a", vector), member("b", vector).model_copy(update={"placements": (deeper,)}))
+        with pytest.raises(MismatchError, match="layers and width"):
+            run(planted_model, request, lambda _: None)
 
-    with pytest.raises(MismatchError, match="model digest"):
-        combined(dataclasses.replace(planted_model, digest="f" * 64), member("a", vector), member("b", vector))
+
+def test_all_that_is_on_is_measured_as_it_is(planted_model, vector):
+    """Two of the same vector are one of twice the coefficient."""
+    one = member("a", vector)
+    (at,) = one.placements
+    twice = one.model_copy(update={"placements": (at.model_copy(update={"coefficient": 2 * at.coefficient}),)})
+    still = one.model_copy(update={"placements": (at.model_copy(update={"coefficient": 0.0}),)})
+    both = joint(planted_model, one, one)
+    assert both.test == both.validation == joint(planted_model, twice, still).test  # the neutral text is one here
+    assert both.test.p95 > joint(planted_model, one, still).test.p95 > 0
+    assert both.reason == ""
+    over = joint(planted_model, one, one, kl_p95_max=both.test.p95 * 0.9)
+    assert over.reason.startswith(f"neutral KL p95 {both.test.p95:.2f} nat on validation text, over the")
 
 
 # ---------------------------------------------------------------- the search

@@ -67,5 +67,5 @@ def test_the_coefficient_of_the_proof_is_what_is_added(planted_model, vector):
 
 
 def test_a_layer_that_the_model_has_not_is_refused(planted_model, vector):
-    with pytest.raises(MismatchError, match="not made for a model of this shape"):
+    with pytest.raises(MismatchError, match=r"layers and width are \(4, 32\), this model has \(4, 32\)"):
         again(planted_model, vector, (Placement(layer=7, dose=0.2, coefficient=1.0),))

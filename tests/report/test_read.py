@@ -10,7 +10,7 @@ from daemon.protocol import VerifyReport
 from daemon.report.lenient import read_leniently
 from daemon.report.page import version_page
 from daemon.report.read import read_overview, read_version
-from store.combinations import keep
+from store.combinations import CombinationRow, keep
 from store.reader import open_reader
 from store.rechecks import RecheckRow, keep_recheck
 from tests.report.furnished import MODEL, Furnished, direction
@@ -90,7 +90,9 @@ def test_a_vector_without_company_is_compared_with_nobody(home):
 def combined(home, *reports, model=MODEL):
     with home.store.write() as conn:
         for report in reports:
-            keep(conn, model, report.get("members", ()), json.dumps(report), home.clock.wall_ms())
+            members = json.dumps(report.get("members", ()))
+            row = CombinationRow(home.clock.wall_ms(), model, members, None, None, 0.5, None, json.dumps(report))
+            keep(conn, row)
 
 
 def test_the_last_measured_combination_is_told_before_mere_directions(home):
@@ -156,9 +158,11 @@ def test_what_was_measured_again_is_told_in_order(home):
 
 
 def test_a_store_of_an_older_reflexd_has_a_page(home):
-    """Its tables for rechecks and combinations are not there yet."""
+    """Its tables for rechecks and combinations are not there yet, and its views know nothing of them."""
+    views = ("rechecks", "combinations", "serving")
     with home.store.write() as conn:
-        for kind, name in (("VIEW", "rechecks"), ("TABLE", "recheck"), ("TABLE", "combination")):
+        for kind, name in (*(("VIEW", view) for view in views), ("TABLE", "recheck"), ("TABLE", "combination")):
             conn.exec_driver_sql(f"DROP {kind} {name}")
+        conn.exec_driver_sql("CREATE VIEW serving AS SELECT '' AS vector, 1 AS enabled, 0.5 AS dose")
     assert version(home).rechecks == ()
     assert version(home).interference.layer == LAYER

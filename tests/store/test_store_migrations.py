@@ -322,6 +322,34 @@ def test_the_way_back_keeps_versions_that_were_made_again_of_the_same_evidence(s
         assert conn.exec_driver_sql("SELECT id, version, state, stale_reason FROM vector_version").all() == kept
 
 
+# ---------------------------------------------------------------- revision 0005: one budget
+
+
+def test_what_was_measured_before_was_asked_for_by_a_person_and_the_way_back_keeps_it(seeded, engine):
+    """What reflexd scaled, and what gave no number, cannot be said by the revision before."""
+    combination = (NOW, BASE, '["a@1"]', '{"kl": {"p95": 0.25}, "reason": "too much"}')
+    recheck = "(vector_id, at, because, evidence, verdict, effect, effect_low, effect_high, kl_p95, report)"
+    with seeded.write() as conn:
+        vector = verified(conn, "e1")
+    with closing(driver()[0].connect(seeded.path)) as source, engine.begin() as conn:
+        source.backup(conn.connection.driver_connection)
+        migrate.run_migrations(conn, "0004", down=True)
+        conn.exec_driver_sql(
+            "INSERT INTO combination (at, model_digest, members, report) VALUES (?, ?, ?, ?)", combination
+        )
+        again = f"INSERT INTO recheck {recheck} VALUES ({vector}, 5, 'new', '{{}}', 'holds', ?, 0.5, 1.0, 0.5, '{{}}')"
+        conn.exec_driver_sql(again, (0.75,))
+        kept = {name: conn.exec_driver_sql(f"SELECT * FROM {name}").all() for name in ("combination", "recheck")}
+        migrate.run_migrations(conn, "0005")
+        (row,) = conn.exec_driver_sql("SELECT asked, scales, kl_p95, reason FROM combination").all()
+        assert row == (None, None, 0.25, "too much")
+        ours = "(at, model_digest, members, asked, scales, report) VALUES (?, ?, ?, '{}', '{}', ?)"
+        conn.exec_driver_sql(f"INSERT INTO combination {ours}", combination)
+        conn.exec_driver_sql(again, (None,))
+        migrate.run_migrations(conn, "0004", down=True)
+        assert {name: conn.exec_driver_sql(f"SELECT * FROM {name}").all() for name in kept} == kept
+
+
 # ---------------------------------------------------------------- a newer store, a meddled one, two at once
 
 
