@@ -105,7 +105,7 @@ def predicted_cosine(ratio: float, change: Change) -> float:
         return 0.0
     if math.isinf(ratio):
         return q / math.sqrt(n * m)
-    return (1.0 + q * ratio / (n * m)) / math.sqrt((1.0 + ratio / n) * (1.0 + ratio / m))
+    return (1.0 + q * ratio / (n * m)) / (math.sqrt(1.0 + ratio / n) * math.sqrt(1.0 + ratio / m))
 
 
 def decide(parent: Parent | None, now: Evidence, rule: Rule) -> Decision:

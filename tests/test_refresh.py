@@ -98,6 +98,7 @@ def test_a_share_of_the_parents_training_pairs_makes_a_version(n, added, gone, h
 
 
 @given(st.integers(4, 40), st.integers(0, 10), st.integers(0, 10), st.floats(-0.5, 1.0), st.floats(0.5, 1.0))
+@example(4, 0, 1, 2.9e-305, 0.5)  # two factors whose product is too large for a float
 def test_so_does_a_direction_that_would_turn_far_and_what_is_needed_is_the_least_that_does(n, added, gone, c, bar):
     gone = min(gone, n)
     rule = Rule(0.5, bar)
