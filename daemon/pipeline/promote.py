@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 from sqlalchemy import Connection
 
 from daemon.pipeline.context import Context
@@ -12,23 +11,22 @@ from daemon.settings import PromotionSettings
 from store.evidence import episode_days
 from store.jobs import list_jobs
 from store.rechecks import last_recheck
-from store.vectors import VectorRow, in_state, last_verified, load_blob, vector_pairs, verification
+from store.vectors import VectorRow, in_state, last_verified, load_blob, vector_pairs
 from store.vectors import promote as enqueue
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One thing that stability asks for, and how it stands: at least the bar, or at most."""
+    """One thing that stability asks for, and how it stands."""
 
     name: str
     value: float
     bar: float
-    at_most: bool = False
 
     @property
     def met(self) -> bool:
         """Whether it stands."""
-        return self.value <= self.bar if self.at_most else self.value >= self.bar
+        return self.value >= self.bar
 
 
 def promote(ctx: Context) -> bool:
@@ -73,7 +71,6 @@ def conditions(conn: Connection, vector: VectorRow, settings: PromotionSettings)
         Condition("cosine between versions", _agreement(conn, vector, last), settings.min_cosine),
         Condition("effect above zero in each version", min((v.effect_low or 0.0 for v in last), default=0.0), 0.0),
         Condition("overlap of their effect intervals", _overlap(last), 0.0),
-        Condition("layers that it is added at: training takes one", _placed(conn, vector), 1, at_most=True),
         *_rechecked(conn, vector),
     ]
 
@@ -82,11 +79,6 @@ def _overlap(last: list[VectorRow]) -> float:
     """How far the intervals of all of them overlap, nats a token; below 0 is the gap between two that do not."""
     known = [(v.effect_low, v.effect_high) for v in last if v.effect_low is not None and v.effect_high is not None]
     return min((high for _, high in known), default=0.0) - max((low for low, _ in known), default=0.0)
-
-
-def _placed(conn: Connection, vector: VectorRow) -> int:
-    report = orjson.loads(verification(conn, vector.id) or "{}")
-    return max(1, len(report.get("placements", [])))
 
 
 def _rechecked(conn: Connection, vector: VectorRow) -> list[Condition]:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from daemon.errors import DataError, FullError, ModelTaskError, ReflexdError
 from daemon.pipeline.context import Context, worker_name
 from daemon.pipeline.extract import split_pairs
+from daemon.pipeline.placed import proved_placements
 from daemon.pipeline.verify import vector_path
 from daemon.protocol import EarlierBehaviour, TrainReport, TrainRequest
 from daemon.steering.neutral import load_neutral
@@ -18,7 +19,7 @@ from store.errors import FencedError
 from store.jobs import Claim, claim, fail, finish, heartbeat, note_milestone, release, training_jobs
 from store.jobs import rescue as put_back
 from store.models import ModelRow, current_model, get_model
-from store.vectors import VectorRow, by_id, retired_into, vector_pairs
+from store.vectors import VectorRow, by_id, retired_into, vector_pairs, verification
 
 
 def rescue(ctx: Context) -> bool:
@@ -87,8 +88,7 @@ def _request(ctx: Context, mine: Claim) -> TrainRequest:
         sides = split_pairs(vector_pairs(conn, vector.id))
         base = _weights_to_train(conn, vector)
         earlier = tuple(_earlier(conn, base))
-    assert vector.layer is not None
-    assert vector.dose is not None
+        placements = proved_placements(verification(conn, vector.id), vector)
     folder = ctx.home.training / str(mine.job_id)
     return TrainRequest(
         job=mine.job_id,
@@ -96,9 +96,7 @@ def _request(ctx: Context, mine: Claim) -> TrainRequest:
         model=base.path,
         base_digest=base.digest,
         vector=vector_path(ctx, vector),
-        layer=vector.layer,
-        dose=vector.dose,
-        coefficient=vector.coefficient,
+        placements=placements,
         behaviour=vector.behaviour,
         **sides,
         neutral_train=load_neutral("train"),

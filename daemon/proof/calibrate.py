@@ -15,8 +15,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from daemon.proof.prepared import OnProgress, PreparedPairs, delta, deltas_at, prepare_neutral
+from daemon.proof.prepared import OnProgress, PreparedPairs, delta, prepare_neutral
 from daemon.protocol import DosePoint, NeutralText, Placement, Progress, VerifySettings
+from daemon.steering.apply import deltas_at
 from daemon.steering.loading import LoadedModel
 from daemon.steering.score import KL, kl_summary
 from daemon.steering.sweep import Prepared, disturbance, perplexity, under

@@ -23,7 +23,7 @@ from daemon.proof.gate import Probe
 from daemon.proof.gated import GatedPairs, GatedText, probe_of
 from daemon.proof.held_out import resampled
 from daemon.proof.interference import cosines, cross_effects, told
-from daemon.proof.prepared import Deltas, OnProgress, deltas_at
+from daemon.proof.prepared import Deltas, OnProgress
 from daemon.protocol import Progress
 from daemon.protocol.combine import (
     CombineReport,
@@ -35,6 +35,7 @@ from daemon.protocol.combine import (
     JointReport,
     Member,
 )
+from daemon.steering.apply import deltas_at
 from daemon.steering.loading import LoadedModel
 from daemon.steering.score import KL, kl_summary
 from daemon.steering.vector_file import VectorFile, load, require_shape

@@ -21,11 +21,11 @@ from torch import Tensor
 from daemon.errors import MismatchError
 from daemon.proof.choices import swapped
 from daemon.proof.held_out import group_interval
-from daemon.proof.prepared import Deltas, OnProgress, deltas_at
+from daemon.proof.prepared import Deltas, OnProgress
 from daemon.proof.turns import Turns, as_conversation, as_example, continued
 from daemon.protocol import Progress
 from daemon.protocol.compare import CompareReport, CompareRequest, CompareRow, Effect, Timing
-from daemon.steering.apply import steer
+from daemon.steering.apply import deltas_at, steer
 from daemon.steering.generate import generate
 from daemon.steering.loading import LoadedModel
 from daemon.steering.score import gaps, kl_statistics, neutral_logprobs

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from daemon.protocol import NeutralText, Placement, Progress
+from daemon.protocol import NeutralText, Progress
 from daemon.steering.loading import LoadedModel
 from daemon.steering.score import pair_gaps
 from daemon.steering.sweep import Prepared, logprobs, prepare, under
@@ -45,11 +45,6 @@ def prepare_neutral(loaded: LoadedModel, texts: Sequence[NeutralText], layers: S
 def delta(file: VectorFile, layer: int, dose: float) -> Tensor:
     """(hidden,) float32: what is added to the block output at that dose; its norm is |dose| median residual norms."""
     return torch.from_numpy(file.vectors[layer]) * file.coefficient(layer, dose)
-
-
-def deltas_at(file: VectorFile, placements: Iterable[Placement], scale: float = 1.0) -> dict[int, Tensor]:
-    """(hidden,) each: what the vector adds at its placements, times `scale`, by coefficient as a server does."""
-    return {at.layer: torch.from_numpy(file.vectors[at.layer]) * (scale * at.coefficient) for at in placements}
 
 
 def joined(parts: Iterable[Deltas]) -> dict[int, Tensor]:

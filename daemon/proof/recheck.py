@@ -1,9 +1,10 @@
 """A proved vector measured again at its place: other weights of the same line, another template, newer directions."""
 
 from daemon.proof.held_out import HeldOut, group_interval
-from daemon.proof.prepared import OnProgress, deltas_at, prepare_neutral
+from daemon.proof.prepared import OnProgress, prepare_neutral
 from daemon.proof.side_effects import side_effects
 from daemon.protocol import Progress, RecheckReport, RecheckRequest
+from daemon.steering.apply import deltas_at
 from daemon.steering.loading import LoadedModel
 from daemon.steering.vector_file import load, require_shape
 from store.clock import SystemClock

@@ -23,7 +23,7 @@ from daemon.proof.held_out import HeldOut, group_interval, slopes_over_doses
 from daemon.proof.limits import MIN_GROUPS, MIN_TEST, MIN_VALIDATION
 from daemon.proof.nulls import measure_nulls, null_test
 from daemon.proof.predict import predict, steerable
-from daemon.proof.prepared import Deltas, OnProgress, deltas_at, prepare_neutral
+from daemon.proof.prepared import Deltas, OnProgress, prepare_neutral
 from daemon.proof.side_effects import side_effects
 from daemon.proof.turns import direction_of
 from daemon.proof.verdict import judged
@@ -38,6 +38,7 @@ from daemon.protocol import (
     VerifyRequest,
     VerifySettings,
 )
+from daemon.steering.apply import deltas_at
 from daemon.steering.contrast import Contrast, contrast, rows_root
 from daemon.steering.loading import LoadedModel
 from daemon.steering.sweep import Prepared

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from daemon.protocol.parts import NeutralText, OptimizerName, TargetSet
+from daemon.protocol.verify import Placement
 from graph.schema import Frozen, Pair
 
 
@@ -58,11 +59,12 @@ class EarlierBehaviour(Frozen):
 
 
 class TrainRequest(Frozen):
-    """Train `vector` at (`layer`, `dose`) into the weights in `model`, whose digest must be `base_digest`.
+    """Train `vector`, added at `placements` as verification proved it, into the weights in `model`.
+
+    The digest of the weights must be `base_digest`.
 
     `folder` is the attempt's own (…/<job>/<token>/). `resume` names an earlier attempt's folder whose checkpoint may be
-    continued; a checkpoint made for other inputs is ignored, with a note. `coefficient` is what verification proved,
-    its sign included; without it, the dose in the file's polarity.
+    continued; a checkpoint made for other inputs is ignored, with a note.
     """
 
     job: int
@@ -70,9 +72,7 @@ class TrainRequest(Frozen):
     model: Path
     base_digest: str
     vector: Path
-    layer: int
-    dose: float
-    coefficient: float | None = None
+    placements: tuple[Placement, ...] = Field(min_length=1)
     behaviour: str
     train: tuple[Pair, ...]
     validation: tuple[Pair, ...]

@@ -4,7 +4,7 @@ Positions are absolute. Under the KV cache a forward pass sees only new tokens, 
 the first real column of each row is read from the mask of the whole sequence, and the past from the cache's length.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from daemon.protocol.verify import Placement
 from daemon.steering.layout import Layout, hidden_of, with_hidden
+from daemon.steering.vector_file import VectorFile
+
+
+def deltas_at(file: VectorFile, placements: Iterable[Placement], scale: float = 1.0) -> dict[int, Tensor]:
+    """(hidden,) each: what the vector adds at its placements, times `scale`, by coefficient as a server does."""
+    return {at.layer: torch.from_numpy(file.vectors[at.layer]) * (scale * at.coefficient) for at in placements}
 
 
 @dataclass

@@ -48,7 +48,7 @@ def base_of(bake: Bake) -> Base:
 def teacher_of(bake: Bake, base: Base) -> Teacher:
     """The base with the vector added."""
     bake.report(Progress(stage="teacher", done=1, total=2, note="reading the steered base"))
-    record = bake.ledger.recall("teacher", lambda: read_teacher(bake.subject, bake.subject.shift, bake.train, base))
+    record = bake.ledger.recall("teacher", lambda: read_teacher(bake.subject, bake.subject.shifts, bake.train, base))
     return Teacher(**record)
 
 
@@ -70,7 +70,7 @@ def reference_on(bake: Bake, name: str, texts: HeldOut) -> Reference:
 
 def _with_hook(bake: Bake, texts: HeldOut, *, steered: bool) -> Reading:
     if steered:
-        with bake.subject.hooked(bake.subject.shift):
+        with bake.subject.hooked(bake.subject.shifts):
             return read_variant(bake.subject, texts)
     bake.subject.weights.assert_clean()
     return read_variant(bake.subject, texts)
@@ -78,7 +78,7 @@ def _with_hook(bake: Bake, texts: HeldOut, *, steered: bool) -> Reading:
 
 def rank1_of(bake: Bake, base: Base, validation: Reference) -> Candidate:
     """The closed-form candidate."""
-    change = bake.subject.rank1(bake.subject.shift, base.gate)
+    change = bake.subject.rank1(bake.subject.shifts, base.gates)
     return Candidate(change, _scale(bake, "rank1", change, bake.settings.gate_scales, validation))
 
 
@@ -94,7 +94,7 @@ def trained_of(bake: Bake, walk: Walk, validation: Reference) -> Candidate:
 
 def walked(bake: Bake, series: str, base: Base, teacher: Teacher, start: Candidate, steps: int) -> Walk:
     """A walk of `steps` steps whose checkpoints are called `series`."""
-    warm = bake.subject.down_name in bake.subject.trained
+    warm = set(start.change) <= set(bake.subject.trained)
     change = {name: value * start.scale for name, value in start.change.items()} if warm else {}
 
     def compute() -> dict[str, Any]:

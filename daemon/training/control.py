@@ -7,13 +7,12 @@ teacher of its own, from the clean base: from weights that were already baked, a
 
 from functools import partial
 
-from torch import Tensor
-
 from daemon.protocol import BakeRow, Gate, Progress
 from daemon.training.candidates import Candidate, walked
 from daemon.training.evaluate import Measurement, Reference, averaged, read_variant
 from daemon.training.gates import control_gate, reported
 from daemon.training.prepare import Bake
+from daemon.training.subject import Shifts
 from daemon.training.teacher import Base, Teacher, read_teacher
 from daemon.training.texts import Reading
 
@@ -27,8 +26,8 @@ def control_of(
     settings = bake.settings
     if not settings.control:
         return [], []
-    shift = bake.subject.random_shift(settings.seed + _SEED)
-    signs = {"plus": shift, "minus": -shift}
+    shifts = bake.subject.random_shifts(settings.seed + _SEED)
+    signs = {"plus": shifts, "minus": {layer: -shift for layer, shift in shifts.items()}}
     hooked, baked = [], []
     for number, (sign, each) in enumerate(signs.items()):
         bake.report(Progress(stage="control", done=number, total=2, note=f"random vector, {sign}"))
@@ -44,20 +43,20 @@ def control_of(
     return [test.row("control_hook", averaged(*hooked), settings.bootstrap, settings.seed), row], gates
 
 
-def _hooked(bake: Bake, shift: Tensor) -> Reading:
-    with bake.subject.hooked(shift):
+def _hooked(bake: Bake, shifts: Shifts) -> Reading:
+    with bake.subject.hooked(shifts):
         return read_variant(bake.subject, bake.test)
 
 
 def _baked(
-    bake: Bake, base: Base, sign: str, shift: Tensor, gate_scale: float, delta_scale: float, test: Reference
+    bake: Bake, base: Base, sign: str, shifts: Shifts, gate_scale: float, delta_scale: float, test: Reference
 ) -> Measurement:
     """One sign, through the same gate, the same walk and the same scales as the vector."""
 
     def teacher() -> dict[str, object]:
-        return read_teacher(bake.subject, shift, bake.train, base)
+        return read_teacher(bake.subject, shifts, bake.train, base)
 
-    start = Candidate(bake.subject.rank1(shift, base.gate), gate_scale)
+    start = Candidate(bake.subject.rank1(shifts, base.gates), gate_scale)
     steps = bake.settings.control_steps or bake.settings.steps
     walk = walked(
         bake, f"control-{sign}", base, Teacher(**bake.ledger.recall(f"teacher-control-{sign}", teacher)), start, steps

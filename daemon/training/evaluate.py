@@ -28,7 +28,7 @@ class HeldOut:
 class Measurement:
     """One variant. Gaps in nats a token, one a pair; KLs in nats a position.
 
-    `mean_state` (d,) is the mean block output at the vector's layer over reply positions.
+    `mean_state` (d,) is the mean block output over reply positions at the vector's layer, the last of several.
     """
 
     gaps: tuple[float, ...]

@@ -23,9 +23,7 @@ def described(request: TrainRequest) -> dict[str, Any]:
         "behaviour": request.behaviour,
         "base_digest": request.base_digest,
         "vector_sha256": hashlib.sha256(request.vector.read_bytes()).hexdigest(),
-        "layer": request.layer,
-        "dose": request.dose,
-        "coefficient": request.coefficient,
+        "placements": [at.model_dump(mode="json") for at in request.placements],
         "pairs": {side: pairs_digest(getattr(request, side)) for side in ("train", "validation", "test")},
         "neutral": {
             side: _texts_digest(getattr(request, f"neutral_{side}")) for side in ("train", "validation", "test")

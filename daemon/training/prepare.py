@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from daemon.errors import DataError, MismatchError
 from daemon.protocol import Progress, TrainRequest, TrainSettings
+from daemon.steering.apply import deltas_at
 from daemon.steering.exactness import tries_are_exact
 from daemon.steering.loading import LoadedModel
 from daemon.steering.targets import find_targets, mlp_down
@@ -15,7 +15,7 @@ from daemon.steering.text import encode_neutral, encode_pairs
 from daemon.steering.vector_file import load
 from daemon.training.checkpoint import Ledger
 from daemon.training.evaluate import HeldOut
-from daemon.training.subject import Subject
+from daemon.training.subject import Place, Subject
 from daemon.training.teacher import TrainTexts
 from daemon.training.texts import PairTexts
 from daemon.training.weights import TouchedWeights
@@ -105,24 +105,20 @@ def _subject(loaded: LoadedModel, request: TrainRequest, tries: bool) -> Subject
     if file.metadata["template_digest"] != loaded.template_digest:
         told = "made for another tokenizer or chat template; extract it from this model"
         raise MismatchError(f"{request.vector}: {told}")
-    down = mlp_down(loaded.model, loaded.layout, request.layer)
-    targets = find_targets(loaded.model, loaded.layout, request.settings.targets, request.layer)
-    down_name = _weight_name(loaded.model, down)
+    at = sorted(request.placements, key=lambda each: each.layer)
+    downs = {each.layer: mlp_down(loaded.model, loaded.layout, each.layer) for each in at}
+    places = {layer: Place(down, _weight_name(loaded.model, down)) for layer, down in downs.items()}
+    targets = find_targets(loaded.model, loaded.layout, request.settings.targets, max(places))
     trained = tuple(f"{target.name}.weight" for target in targets)
     parameters = dict(loaded.model.named_parameters())
-    touched = {name: parameters[name] for name in dict.fromkeys((*trained, down_name))}
-    coefficient = request.coefficient
-    if coefficient is None:
-        coefficient = file.coefficient(request.layer, request.dose)
+    named = (*trained, *(place.down_name for place in places.values()))
     return Subject(
         model=loaded.model,
         layout=loaded.layout,
-        layer=request.layer,
-        down=down,
-        down_name=down_name,
+        places=places,
         trained=trained,
-        weights=TouchedWeights(touched),
-        shift=torch.from_numpy(file.vectors[request.layer].copy()) * coefficient,
+        weights=TouchedWeights({name: parameters[name] for name in dict.fromkeys(named)}),
+        shifts=deltas_at(file, at),
         tries=tries,
     )
 

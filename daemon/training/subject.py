@@ -1,6 +1,6 @@
 """The model as a bake sees it: where the vector acts, which matrices may change, and the vector itself."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,33 +17,53 @@ from daemon.training.weights import Change, TouchedWeights
 
 HEAD_ROWS = 256
 MATCHED_ABOVE = 4
-"""Activations are matched at the vector's layer and this many blocks above it."""
+"""Activations are matched where the vector is added, and this many blocks above the last of these."""
+
+
+Shifts = Mapping[int, Tensor]
+"""What a hook adds, (d,) for each block: coefficient · vector."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The MLP's down projection in a block that the vector is added to, its weight named `down_name`."""
+
+    down: nn.Module
+    down_name: str
+
+    def added(self, shift: Tensor, gate: Tensor) -> Tensor:
+        """The change of its weight that adds `shift` where `gate` opens; transposed where it is stored (in, out)."""
+        outer = torch.outer(shift.double(), gate.double()).float()
+        return outer if isinstance(self.down, nn.Linear) else outer.T.contiguous()
 
 
 @dataclass(frozen=True)
 class Subject:
     """A model under treatment.
 
-    `down` is the MLP's down projection at `layer`, its weight named `down_name`. `trained` names the matrices that the
-    optimizer may move; they and `down_name` are in `weights`. `shift` (d,) is coefficient · vector: what the hook adds.
-    `tries` says whether items may share their beginnings in a pass.
+    The vector acts at `places`, by block; `shifts` are what the hook adds there. `trained` names the matrices that the
+    optimizer may move; they and those of the places are in `weights`. `tries` says whether items may share their
+    beginnings in a pass.
     """
 
     model: Any
     layout: Layout
-    layer: int
-    down: nn.Module
-    down_name: str
+    places: Mapping[int, Place]
     trained: tuple[str, ...]
     weights: TouchedWeights
-    shift: Tensor
+    shifts: Shifts
     tries: bool
+
+    @property
+    def layer(self) -> int:
+        """The last block that the vector is added to."""
+        return max(self.places)
 
     @property
     def matched(self) -> dict[int, nn.Module]:
         """The blocks whose outputs are matched."""
         above = min(self.layer + MATCHED_ABOVE, self.layout.n_layers - 1)
-        return {layer: self.layout.blocks[layer] for layer in sorted({self.layer, above})}
+        return {layer: self.layout.blocks[layer] for layer in sorted({*self.places, above})}
 
     def run(self, items: Sequence[EncodedReply], watch: Watch = NOTHING) -> Reading:
         """All items in one reading, with gradients if they are enabled."""
@@ -79,14 +99,14 @@ class Subject:
         return torch.cat(drift).cpu(), torch.cat(scores).cpu()
 
     @contextmanager
-    def hooked(self, shift: Tensor) -> Iterator[None]:
-        """The clean base with `shift` added at `layer`.
+    def hooked(self, shifts: Shifts) -> Iterator[None]:
+        """The clean base with `shifts` added.
 
         Raises:
             MismatchError: the weights are not clean.
         """
         self.weights.assert_clean()
-        with steer(self.layout, {self.layer: shift}):
+        with steer(self.layout, dict(shifts)):
             yield
 
     @contextmanager
@@ -98,17 +118,15 @@ class Subject:
         finally:
             self.weights.restore()
 
-    def rank1(self, shift: Tensor, gate: Tensor) -> dict[str, Tensor]:
-        """The change that adds `shift` where `gate` opens; transposed for layers that store (in, out)."""
-        outer = torch.outer(shift.double(), gate.double()).float()
-        return {self.down_name: outer if isinstance(self.down, nn.Linear) else outer.T.contiguous()}
+    def rank1(self, shifts: Shifts, gates: Mapping[int, Tensor]) -> dict[str, Tensor]:
+        """The change that adds each block's shift where its gate opens."""
+        return {place.down_name: place.added(shifts[layer], gates[layer]) for layer, place in self.places.items()}
 
-    def random_shift(self, seed: int) -> Tensor:
-        """A random direction as long as `shift`, the same for the same seed."""
+    def random_shifts(self, seed: int) -> dict[int, Tensor]:
+        """Random directions as long as `shifts`, the same for the same seed."""
         generator = torch.Generator("cpu").manual_seed(seed)
-        drawn = torch.randn(self.shift.shape, generator=generator, device="cpu")
-        scaled: Tensor = drawn / drawn.norm() * self.shift.norm()
-        return scaled
+        drawn = {layer: torch.randn(shift.shape, generator=generator) for layer, shift in self.shifts.items()}
+        return {layer: drawn[layer] / drawn[layer].norm() * shift.norm() for layer, shift in self.shifts.items()}
 
 
 def _told(predicted: Tensor, tokens: Tensor) -> Tensor:

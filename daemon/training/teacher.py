@@ -13,7 +13,7 @@ from daemon.errors import DataError
 from daemon.protocol import TrainSettings
 from daemon.steering.text import EncodedReply
 from daemon.training.rank1 import Moments, solve_gate
-from daemon.training.subject import Subject
+from daemon.training.subject import Shifts, Subject
 from daemon.training.texts import PairTexts, Reading, Watch, joined, past_the_first
 
 
@@ -28,12 +28,12 @@ class TrainTexts:
 
 @dataclass(frozen=True)
 class Base:
-    """The unsteered base on the train texts (a reading an item), and the gate u (d_mlp,) solved from it."""
+    """The unsteered base on the train texts (a reading an item), and each block's gate u (d_mlp,) solved from it."""
 
     pairs: list[Reading]
     neutral: list[Reading]
     replay: list[Reading]
-    gate: Tensor
+    gates: dict[int, Tensor]
 
 
 @dataclass(frozen=True)
@@ -58,31 +58,35 @@ def read_base(subject: Subject, texts: TrainTexts, settings: TrainSettings) -> d
         DataError: no gate tells replies from neutral text.
     """
     subject.weights.assert_clean()
-    down = {"down": subject.down}
-    pairs = subject.read(texts.pairs.items, Watch(subject.matched, down))
-    neutral = subject.read(texts.neutral, Watch({}, down))
-    replay = subject.read(texts.replay, Watch({}, down))
-    quiet = [(settings.gate_neutral_weight, _moments(texts.neutral, neutral))]
-    if replay:
-        quiet.append((settings.gate_replay_weight, _moments(texts.replay, replay)))
-    gate = solve_gate(_moments(texts.pairs.items, pairs), quiet, settings.gate_ridge)
+    downs = {f"down.{layer}": place.down for layer, place in subject.places.items()}
+    pairs = subject.read(texts.pairs.items, Watch(subject.matched, downs))
+    neutral = subject.read(texts.neutral, Watch({}, downs))
+    replay = subject.read(texts.replay, Watch({}, downs))
+    gates = {}
+    for layer in subject.places:
+        name = f"down.{layer}"
+        quiet = [(settings.gate_neutral_weight, _moments(texts.neutral, neutral, name))]
+        if replay:
+            quiet.append((settings.gate_replay_weight, _moments(texts.replay, replay, name)))
+        gates[layer] = solve_gate(_moments(texts.pairs.items, pairs, name), quiet, settings.gate_ridge)
     for reading in (*pairs, *neutral, *replay):
-        del reading["down"]
-    return {"pairs": pairs, "neutral": neutral, "replay": replay, "gate": gate}
+        for name in downs:
+            del reading[name]
+    return {"pairs": pairs, "neutral": neutral, "replay": replay, "gates": gates}
 
 
-def _moments(items: tuple[EncodedReply, ...], readings: list[Reading]) -> Moments:
-    return Moments.of(joined(readings, "down")[past_the_first(items)])
+def _moments(items: tuple[EncodedReply, ...], readings: list[Reading], name: str) -> Moments:
+    return Moments.of(joined(readings, name)[past_the_first(items)])
 
 
-def read_teacher(subject: Subject, shift: Tensor, texts: TrainTexts, base: Base) -> dict[str, Any]:
-    """The fields of `Teacher`, as a record, for any shift (the vector's, or the random control's).
+def read_teacher(subject: Subject, shifts: Shifts, texts: TrainTexts, base: Base) -> dict[str, Any]:
+    """The fields of `Teacher`, as a record, for any shifts (the vector's, or the random control's).
 
     Raises:
         MismatchError: the weights are not clean.
         DataError: the vector changes nothing, so there is nothing to learn.
     """
-    with subject.hooked(shift):
+    with subject.hooked(shifts):
         pairs = subject.read(texts.pairs.items, Watch(subject.matched, {}))
         neutral = subject.read(texts.neutral)
     kl = subject.divergences(joined(pairs, "final"), joined(base.pairs, "final"))

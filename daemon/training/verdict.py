@@ -86,8 +86,11 @@ def _gates(bake: Bake, each: Judged, test: Reference) -> list[Gate]:
 
 
 def _geometry(bake: Bake, each: Judged, test: Reference, n: int) -> list[Gate]:
-    """The mean shift of the vector's block output over test replies, against the vector itself; and ‖ΔW‖ / ‖W‖."""
-    shift = bake.subject.shift
+    """How the block output at the vector's layer moved over test replies, against how the hook moves it; ‖ΔW‖ / ‖W‖.
+
+    Where the vector is added at one layer, the hook moves it by the vector.
+    """
+    shift = test.hook.mean_state - test.base.mean_state
     moved = each.measured.mean_state - test.base.mean_state
     cosine = torch.cosine_similarity(moved, shift, dim=0)
     size = abs(each.candidate.scale) * bake.subject.weights.relative_size(each.candidate.change)

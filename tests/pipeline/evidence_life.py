@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from daemon.errors import DataError
 from daemon.home import find_home
 from daemon.pipeline import Context
 from daemon.pipeline.extract import extract
@@ -47,14 +48,18 @@ class FakeModel:
     layers: int = LAYERS
     libraries: dict = field(default_factory=lambda: {"torch": "2.9.1", "numpy": "2.3.0"})
     asked: dict = field(default_factory=dict)  # the last request of each operation
+    placements: tuple = (Placement(layer=1, dose=0.25, coefficient=1.5),)
     proved: tuple = (0.72, 1.1)  # the interval of the effect that a proof finds
     interval: tuple = (0.6, 1.0)  # what a recheck finds, and the neutral KL
     kl: float = 0.3
 
-    def ask(self, operation, request, report, on_progress=None, beat=None):
+    def ask(self, operation, request, report, **_):
         self.asked[operation] = request
-        answers = {"extract": self._extract, "verify": self._verify, "recheck": self._recheck}
+        answers = {"extract": self._extract, "verify": self._verify, "recheck": self._recheck, "train": self._train}
         return answers[operation](request)
+
+    def _train(self, request):
+        raise DataError("nothing to learn here")
 
     def _recheck(self, request):
         return RecheckReport(
@@ -113,7 +118,7 @@ class FakeModel:
             steered_gap=1.0,
             steerability=3.0,
             anti_steerable=0.0,
-            placements=(Placement(layer=1, dose=0.25, coefficient=1.5),),
+            placements=self.placements,
             side_effects=side_effects(0.3),
         )
 

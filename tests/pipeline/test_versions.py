@@ -7,6 +7,8 @@ import pytest
 
 from daemon.errors import MismatchError
 from daemon.pipeline.promote import conditions, promote
+from daemon.pipeline.train import train
+from daemon.protocol import Placement
 from daemon.settings import PromotionSettings
 from store import vectors
 from tests.pipeline.evidence_life import Life, difference
@@ -95,6 +97,22 @@ def test_a_sound_version_is_promoted_and_a_stale_one_is_not(grown, dropped, stat
     settings = grown.context.settings.model_copy(update={"promotion": easily})
     assert promote(replace(grown.context, settings=settings)) == (state == "promoted")
     assert grown.versions() == {"listening@1": "verified", "listening@2": state}
+
+
+def test_a_vector_of_several_layers_is_trained_where_it_was_proved(life):
+    life.process.placements = tuple(
+        Placement(layer=layer, dose=dose, coefficient=-dose) for layer, dose in ((0, 0.1), (1, 0.2))
+    )
+    life.show(range(20), range(5), range(5))
+    life.look()
+    life.prove()
+    promotion = PromotionSettings(versions=1, min_sessions=1, min_days=1)
+    training = life.context.settings.training.model_copy(update={"approval": "auto"})
+    settings = life.context.settings.model_copy(update={"promotion": promotion, "training": training})
+    context = replace(life.context, settings=settings)
+    assert promote(context)
+    assert train(context)
+    assert life.process.asked["train"].placements == life.process.placements
 
 
 def test_the_model_process_is_told_where_activations_are_kept_and_how_deep_to_read(life):

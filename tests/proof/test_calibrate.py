@@ -16,8 +16,9 @@ from daemon.proof.calibrate import (
     knee,
     largest_within,
 )
-from daemon.proof.prepared import PreparedPairs, deltas_at
+from daemon.proof.prepared import PreparedPairs
 from daemon.protocol import DosePoint, ExtractRequest, Placement
+from daemon.steering.apply import deltas_at
 from daemon.steering.extract import run_extract
 from daemon.steering.score import KL
 from daemon.steering.vector_file import load

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from daemon.protocol import ExtractRequest, TrainRequest, TrainSettings
+from daemon.protocol import ExtractRequest, Placement, TrainRequest, TrainSettings
 from daemon.steering.extract import run_extract
 from daemon.steering.loading import load_model
 from daemon.steering.neutral import load_neutral
+from daemon.steering.vector_file import load
 from daemon.training.run import run_train
 from graph.behaviours.builtin import LISTENING
 from graph.mining.pairs import assign_splits, mine
@@ -45,8 +46,7 @@ def test_listening_goes_into_the_weights_and_a_random_vector_does_not(tmp_path: 
             model=model,
             base_digest=loaded.digest,
             vector=vector,
-            layer=14,
-            dose=0.25,
+            placements=(Placement(layer=14, dose=0.25, coefficient=load(vector).coefficient(14, 0.25)),),
             behaviour="listening",
             train=sides["train"],
             validation=sides["validation"],

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from tiny import HIDDEN, LAYER, QUICK, QUICK_NO_CONTROL, pairs, request, write_model, write_vector
+from tiny import HIDDEN, LAYER, QUICK, QUICK_NO_CONTROL, pairs, placed, request, write_model, write_vector
 
 from daemon.errors import DataError, MismatchError, ModelTaskError
-from daemon.protocol import EarlierBehaviour, Progress, TrainReport, TrainRequest
+from daemon.protocol import EarlierBehaviour, Placement, Progress, TrainReport, TrainRequest
 from daemon.steering.loading import load_model
 from daemon.steering.score import gaps
 from daemon.training import artefacts, loop, run, verdict
@@ -207,7 +207,7 @@ def test_a_vector_for_another_chat_template_is_refused(tmp_path: Path) -> None:
 
 def test_a_vector_that_points_the_other_way_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the vector moves the validation pairs by -"):
-        train(request(tmp_path, coefficient=-0.5))
+        train(request(tmp_path, placements=at(-0.5)))
 
 
 @pytest.mark.parametrize("side", ["train", "validation", "test", "neutral_train", "neutral_test"])
@@ -294,7 +294,7 @@ def test_the_other_optimizers_walk_and_resume_alike(tmp_path: Path, optimizer: s
 
 def test_a_model_that_stores_its_matrices_the_other_way_round_is_trained_too(tmp_path: Path) -> None:
     write_model(tmp_path / "base", family="gpt2")
-    report = train(request(tmp_path, QUICK_NO_CONTROL, coefficient=signed(tmp_path)))
+    report = train(request(tmp_path, QUICK_NO_CONTROL, placements=at(signed(tmp_path))))
     rows = {row.variant: row for row in report.rows}
     assert rows["rank1"].kl_to_teacher_left < 1
     assert rows["trained"].kl_to_teacher_left < rows["rank1"].kl_to_teacher_left
@@ -305,11 +305,30 @@ def signed(root: Path) -> float:
     job = request(root)
     for coefficient in (0.5, -0.5):
         try:
-            train(job.model_copy(update={"coefficient": coefficient, "folder": root / f"try{coefficient}"}))
+            train(job.model_copy(update={"placements": at(coefficient), "folder": root / f"try{coefficient}"}))
         except DataError:
             continue
         return coefficient
     raise AssertionError("neither sign helps on both sides")
+
+
+def at(coefficient: float) -> tuple[Placement, ...]:
+    return (Placement(layer=LAYER, dose=2.0, coefficient=coefficient),)
+
+
+def test_a_vector_of_several_layers_is_trained_into_all_of_them(tmp_path: Path) -> None:
+    job = request(tmp_path, QUICK_NO_CONTROL)
+    both = placed(job.vector, LAYER, LAYER + 2, dose=1.0)
+    report = train(job.model_copy(update={"placements": both}))
+    rows = {row.variant: row for row in report.rows}
+    assert rows["hook"].effect > 0
+    assert 0 < rows["trained"].kl_to_teacher_left < rows["rank1"].kl_to_teacher_left < 1
+    base, trained = load_model(job.model).model.state_dict(), load_model(report.weights).model.state_dict()
+    moved = {name for name in base if not torch.equal(base[name], trained[name])}
+    assert {f"model.layers.{layer}.mlp.down_proj.weight" for layer in (LAYER, LAYER + 2)} <= moved
+    assert not any(f".{layer}." in name for name in moved for layer in range(LAYER + 3, 6))
+    order = train(job.model_copy(update={"placements": both[::-1], "folder": tmp_path / "turned"}))
+    assert [gate.value for gate in order.gates] == [gate.value for gate in report.gates]
 
 
 def test_weights_that_were_not_written_as_measured_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

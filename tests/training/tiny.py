@@ -8,9 +8,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from daemon.protocol import GateSettings, NeutralText, TrainRequest, TrainSettings
+from daemon.protocol import GateSettings, NeutralText, Placement, TrainRequest, TrainSettings
 from daemon.steering.model_folder import model_digest, template_digest
-from daemon.steering.vector_file import from_parts, save
+from daemon.steering.vector_file import from_parts, load, save
 from graph.schema import ChatMessage, Pair
 
 HIDDEN, LAYERS, LAYER = 16, 6, 1
@@ -118,6 +118,12 @@ def write_vector(path: Path, model: Path, seed: int = 5, hidden: int = HIDDEN) -
     return path
 
 
+def placed(vector: Path, *layers: int, dose: float = 2.0) -> tuple[Placement, ...]:
+    """The vector at those blocks, at one dose in each."""
+    file = load(vector)
+    return tuple(Placement(layer=at, dose=dose, coefficient=file.coefficient(at, dose)) for at in layers)
+
+
 def request(root: Path, settings: TrainSettings = QUICK, *, token: int = 1, **changes: object) -> TrainRequest:
     """A job on the tiny model in `root`, made there if it is missing. The vector's sign is such that it helps."""
     model, vector = root / "base", root / "vector.safetensors"
@@ -131,8 +137,7 @@ def request(root: Path, settings: TrainSettings = QUICK, *, token: int = 1, **ch
         "model": model,
         "base_digest": model_digest(model),
         "vector": vector,
-        "layer": LAYER,
-        "dose": 2.0,
+        "placements": placed(vector, LAYER),
         "behaviour": "listening",
         "train": pairs("train", 6),
         "validation": pairs("validation", 4),
