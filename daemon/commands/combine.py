@@ -69,7 +69,7 @@ def chosen_rows(context: "Context", model: "ModelRow", behaviours: Sequence[str]
     Raises:
         UsageError: A behaviour has none, or there are fewer than two.
     """
-    from daemon.pipeline.combine import served_for
+    from daemon.pipeline.publish import served_for
 
     with context.store.read() as conn:
         mine = served_for(conn, model)

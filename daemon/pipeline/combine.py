@@ -13,13 +13,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import orjson
-from sqlalchemy import Connection
 
 from daemon.errors import DataError
 from daemon.pipeline.context import Context
 from daemon.pipeline.extract import split_pairs
 from daemon.pipeline.placed import gate_of, placements_of
-from daemon.pipeline.publish import served_by
+from daemon.pipeline.publish import served_for
 from daemon.pipeline.verify import vector_path
 from daemon.protocol import (
     CombineReport,
@@ -33,8 +32,8 @@ from daemon.protocol import (
 from daemon.steering.neutral import load_neutral
 from store.combinations import CombinationRow, asked_before, keep, newest_of_reflexd
 from store.models import ModelRow, current_model
-from store.served import ServedRow, served
-from store.vectors import by_id, retired_into, vector_pairs
+from store.served import ServedRow
+from store.vectors import by_id, vector_pairs
 
 _ALONE = {"budgets": (1.0,), "max_multiplier": 1.0}
 """Reflexd itself raises no dose, and shows nobody a frontier."""
@@ -109,15 +108,9 @@ def _searched(ctx: Context, rows: Sequence[ServedRow], request: CombineRequest, 
         return None
     for name, scale in zip(found.members, found.chosen.multipliers, strict=True):
         ctx.say(f"{name}: served at {scale:.2f} of its dose")
-    ctx.say(
-        f"neutral KL p95 {found.kl.p95:.2f} nat" + (f"; still over the budget: {found.reason}" * bool(found.reason))
-    )
+    still = f"; still over the budget: {found.reason}" if found.reason else ""
+    ctx.say(f"neutral KL p95 of all {found.kl.p95:.2f} nat{still}")
     return found
-
-
-def served_for(conn: Connection, model: ModelRow) -> list[ServedRow]:
-    """What servers of those weights are told, on or off: one version a behaviour."""
-    return served_by(served(conn), model, retired_into(conn, model.digest))
 
 
 def asked_of(rows: Sequence[ServedRow], bars: VerifySettings) -> str:

@@ -7,6 +7,7 @@ them, so that a server which still runs the old weights has no gap.
 from collections.abc import Mapping
 
 import orjson
+from sqlalchemy import Connection
 
 from daemon.home import Home
 from daemon.pipeline.placed import factors_of, gate_of, scaled
@@ -28,25 +29,25 @@ def publish(store: Store, home: Home, max_relative_dose: float) -> None:
 def _publish_all(store: Store, home: Home, max_relative_dose: float) -> None:
     with store.read() as conn:
         models = list_models(conn)
-        rows = served(conn)
-        gone = {model.digest: retired_into(conn, model.digest) for model in models}
-        sets = {model.digest: named_sets(conn, model.digest) for model in models}
-        scales = {model.digest: scales_in_force(conn, model.digest) for model in models}
-        blobs = {row.sha256: load_blob(conn, row.sha256) for row in rows}
+        listed = {each.digest: scaled(served_for(conn, each), scales_in_force(conn, each.digest)) for each in models}
+        sets = {each.digest: named_sets(conn, each.digest) for each in models}
+        blobs = {row.sha256: load_blob(conn, row.sha256) for rows in listed.values() for row in rows}
     for model in models:
-        mine = scaled(served_by(rows, model, gone[model.digest]), scales[model.digest])
+        mine = listed[model.digest]
         files = {row.vector_id: _file(blobs[row.sha256], row, model) for row in mine}
         entries = [_entry(row, files[row.vector_id][0]) for row in mine]
         chosen = _sets(sets[model.digest], {entry.id for entry in entries})
         publish_manifest(home.registry, _model(model), entries, max_relative_dose, dict(files.values()), chosen)
 
 
-def served_by(rows: list[ServedRow], model: ModelRow, in_weights: set[int]) -> list[ServedRow]:
-    """One version a behaviour, the newest: what lives in these weights is left out, and a newer one replaces it."""
-    newest = {
-        row.behaviour: row for row in rows if row.root_digest == model.root_digest and row.vector_id not in in_weights
-    }
-    return list(newest.values())
+def served_for(conn: Connection, model: ModelRow) -> list[ServedRow]:
+    """What servers of those weights are told, on or off, at the doses asked for.
+
+    One version a behaviour, the newest: what lives in these weights is left out, and a newer one replaces it.
+    """
+    in_weights = retired_into(conn, model.digest)
+    mine = (row for row in served(conn) if row.root_digest == model.root_digest and row.vector_id not in in_weights)
+    return list({row.behaviour: row for row in mine}.values())
 
 
 def _model(row: ModelRow) -> ManifestModel:
