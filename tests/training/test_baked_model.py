@@ -32,13 +32,17 @@ def evidence() -> dict[Split, tuple[Pair, ...]]:
 
 @pytest.mark.model
 @pytest.mark.slow
-def test_listening_goes_into_the_weights_and_a_random_vector_does_not(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("layers", "dose"), [((14,), 0.25), ((9, 12, 15), 0.13)], ids=["one layer", "three layers"])
+def test_listening_goes_into_the_weights_and_a_random_vector_does_not(
+    tmp_path: Path, layers: tuple[int, ...], dose: float
+) -> None:
     model = Path(os.environ["REFLEXD_TEST_MODEL"])
     sides = evidence()
     vector = tmp_path / "listening.safetensors"
     loaded = load_model(model)
     request = ExtractRequest(model=model, pairs=sides["train"], out=vector, behaviour="listening")
     run_extract(loaded, request, lambda _: None)
+    file = load(vector)
     report = run_train(
         TrainRequest(
             job=1,
@@ -46,7 +50,7 @@ def test_listening_goes_into_the_weights_and_a_random_vector_does_not(tmp_path: 
             model=model,
             base_digest=loaded.digest,
             vector=vector,
-            placements=(Placement(layer=14, dose=0.25, coefficient=load(vector).coefficient(14, 0.25)),),
+            placements=tuple(Placement(layer=at, dose=dose, coefficient=file.coefficient(at, dose)) for at in layers),
             behaviour="listening",
             train=sides["train"],
             validation=sides["validation"],
