@@ -35,8 +35,8 @@ from store.models import ModelRow, current_model
 from store.served import ServedRow
 from store.vectors import by_id, vector_pairs
 
-_ALONE = {"budgets": (1.0,), "max_multiplier": 1.0}
-"""Reflexd itself raises no dose, and shows nobody a frontier."""
+_ALONE = {"budgets": (1.0,), "max_multiplier": 1.0, "headroom": 1.0, "hold_on_test_text": True}
+"""Reflexd itself raises no dose and shows nobody a frontier; the budget is a bar to hold on all text, not a figure."""
 
 
 def combine(ctx: Context) -> bool:

@@ -54,13 +54,14 @@ Multipliers = tuple[float, ...]
 class Bench:
     """m vectors, with pairs of each one's behaviour and neutral text, all computed once without a vector.
 
-    `single` (m,) float64 is the mean effect of each vector alone at its own doses on its own pairs.
+    `single` (m,) float64 is the mean effect of each vector alone at its own doses on its own pairs. `quiet` are the
+    neutral texts on each of which the budget is to hold.
     """
 
     files: tuple[VectorFile, ...]
     members: tuple[Member, ...]
     pairs: tuple[GatedPairs, ...]
-    quiet: GatedText
+    quiet: tuple[GatedText, ...]
     single: Tensor
     _kl: dict[Multipliers, KL] = field(default_factory=dict)
 
@@ -70,15 +71,21 @@ class Bench:
         return [deltas_at(file, member.placements, scale) for file, member, scale in every]
 
     def kl(self, multipliers: Multipliers) -> KL:
-        """Of the neutral text under the whole set; remembered."""
+        """Of neutral text under the whole set, each number that of the text where it is worst; remembered."""
         if multipliers not in self._kl:
-            self._kl[multipliers] = kl_summary(self.quiet.divergences(self.parts(multipliers)))
+            found = [kl_summary(text.divergences(self.parts(multipliers))) for text in self.quiet]
+            self._kl[multipliers] = KL(*map(_worst, zip(*found, strict=True)))
         return self._kl[multipliers]
 
     def kept(self, multipliers: Multipliers) -> Tensor:
         """(m,) float64: joint effect on each behaviour's pairs, as a share of the single effect."""
         parts = self.parts(multipliers)
         return torch.stack([own.effects(parts).mean() for own in self.pairs]) / self.single
+
+
+def _worst(values: Sequence[float]) -> float:
+    """The largest; NaN if one is."""
+    return math.nan if any(map(math.isnan, values)) else max(values)
 
 
 def run_combine(loaded: LoadedModel, request: CombineRequest, on_progress: OnProgress) -> CombineReport:
@@ -139,7 +146,8 @@ def _combined(
             raise DataError(
                 f"{name}: alone it has no effect on its own validation pairs ({own:+.3f} nats a token); leave it out"
             )
-    quiet = GatedText.of(loaded, request.neutral_validation, lowest, gates)
+    texts = [request.neutral_validation, *([request.neutral_test] if settings.hold_on_test_text else [])]
+    quiet = tuple(GatedText.of(loaded, each, lowest, gates) for each in texts)
     bench = Bench(tuple(files), members, pairs, quiet, single)
     common, frontier = search(bench, settings, on_progress)
     chosen = max(frontier, key=worth)

@@ -29,7 +29,8 @@ class CombineSettings(Frozen):
 
     On validation text only the share `headroom` of the budget may be used: test text may be a little more sensitive.
     `budgets` are shares of the budget that are tried; `rounds` is how often the doses are balanced for each of them.
-    No vector is given more than `max_multiplier` times its own dose, nor more than keeps all of its effect.
+    No vector is given more than `max_multiplier` times its own dose, nor more than keeps all of its effect. With
+    `hold_on_test_text` doses are chosen so that the budget holds there too; that figure is then no fair one.
     """
 
     kl_p95_max: float = Field(default=1.0, gt=0)
@@ -38,6 +39,7 @@ class CombineSettings(Frozen):
     budgets: tuple[float, ...] = Field(default=(0.25, 0.5, 0.75, 1.0), min_length=1)
     rounds: int = Field(default=4, ge=1)
     max_multiplier: float = Field(default=2.0, gt=0)
+    hold_on_test_text: bool = False
     bootstrap: int = Field(default=2000, gt=0)
     seed: int = 0
 

@@ -106,6 +106,7 @@ def test_over_it_doses_are_scaled_until_it_is_met_and_none_is_raised(place):
     budget = place.overloaded()
     assert place.look() == ["joint", "combine"]
     assert place.request.settings.max_multiplier == 1
+    assert place.request.settings.hold_on_test_text  # a bar that must hold, not a figure that must be fair
     doses = place.manifest()
     assert all(0 < dose <= DOSE for dose in doses.values())
     assert min(doses.values()) < 0.9 * DOSE

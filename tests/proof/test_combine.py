@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -57,6 +58,11 @@ def request_of(*members, **settings):
 
 def joint(loaded, *members, **settings):
     return run_joint(loaded, request_of(*members, **settings), lambda _: None)
+
+
+def joint_on(loaded, texts, members):
+    request = request_of(*members).model_copy(update={"neutral_validation": texts, "neutral_test": texts})
+    return run_joint(loaded, request, lambda _: None).test
 
 
 def combined(loaded, *members, **settings):
@@ -152,6 +158,33 @@ def test_every_point_of_the_frontier_is_within_its_budget_and_a_larger_one_never
     kept = [point.min_kept for point in report.frontier]
     assert kept == sorted(kept)
     assert report.chosen == report.frontier[-1]
+
+
+@pytest.mark.parametrize("hold", [False, True])
+def test_the_budget_holds_on_test_text_too_where_that_is_asked_for(planted_model, vector, hold):
+    members = member("a", vector), member("b", vector, seed=3)
+    texts = sorted(
+        (neutral(seed=seed) for seed in (51, 52)), key=lambda text: joint_on(planted_model, text, members).p95
+    )
+    budget = 0.15 * joint_on(planted_model, texts[0], members).p95
+    settings = {"kl_p95_max": budget, "hold_on_test_text": hold}
+    request = request_of(*members, **settings).model_copy(
+        update={"neutral_validation": texts[0], "neutral_test": texts[1]}
+    )
+    report = run_combine(planted_model, request, lambda _: None)
+    assert report.within_budget is hold
+    assert report.kl.p95 == pytest.approx(budget, rel=0.02) if hold else report.kl.p95 > budget
+    assert report.chosen.kl_p95 == pytest.approx(budget, rel=0.02)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_of_several_texts_the_worst_counts_and_no_number_is_worst(monkeypatch, place):
+    found = iter([KL(1.0, 2.0, 9.0), KL(3.0, 1.0, math.nan)][:: 1 - 2 * place])
+    monkeypatch.setattr(combine, "kl_summary", lambda _: next(found))
+    texts = tuple(SimpleNamespace(divergences=lambda parts: parts) for _ in range(2))
+    worst = combine.Bench((), (), (), texts, torch.zeros(0)).kl(())
+    assert worst[:2] == (3.0, 2.0)
+    assert math.isnan(worst.rmse)
 
 
 def test_the_rmse_of_the_set_is_held_as_well(planted_model, vector):
