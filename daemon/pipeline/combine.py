@@ -109,7 +109,8 @@ def _searched(ctx: Context, rows: Sequence[ServedRow], request: CombineRequest, 
     for name, scale in zip(found.members, found.chosen.multipliers, strict=True):
         ctx.say(f"{name}: served at {scale:.2f} of its dose")
     still = f"; still over the budget: {found.reason}" if found.reason else ""
-    ctx.say(f"neutral KL p95 of all {found.kl.p95:.2f} nat{still}")
+    least = found.chosen.min_kept
+    ctx.say(f"neutral KL p95 of all {found.kl.p95:.2f} nat; each keeps at least {least:.2f} of its effect{still}")
     return found
 
 
