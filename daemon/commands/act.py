@@ -103,7 +103,10 @@ def _toggle(ctx: click.Context, behaviour: str, enabled: bool) -> None:
 @click.argument("dose_value", metavar="X", type=float)
 @click.pass_context
 def dose(ctx: click.Context, behaviour: str, dose_value: float) -> None:
-    """Serve BEHAVIOUR at dose X, in units of the layer's median residual norm."""
+    """Serve BEHAVIOUR at dose X, in units of the layer's median residual norm.
+
+    A dose that you set is never scaled to the budget of all vectors that are on; reflexd then says if they miss it.
+    """
     from daemon.settings import load_settings
     from store.served import served, set_dose
 

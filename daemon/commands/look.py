@@ -162,7 +162,10 @@ def queue(ctx: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def active(ctx: click.Context, as_json: bool) -> None:
-    """Show what is served now, for the current weights."""
+    """Show what is served now, for the current weights, at the doses that servers get.
+
+    `scale` is the share of its own dose that a vector gets, so that all that are on stay within one budget.
+    """
     with reading(ctx) as reader:
         rows = reader.rows("SELECT * FROM serving")
     print_rows(rows, as_json, empty="nothing is served: no verified vector, or all of them live in the weights already")
