@@ -81,7 +81,7 @@ class PromotionSettings(Frozen):
     """When a verified behaviour counts as stable."""
 
     versions: int = Field(default=2, ge=1, description="how many last verified versions must agree")
-    min_cosine: float = Field(default=0.9, ge=-1, le=1, description="cosine between them at the chosen layer")
+    min_cosine: float = Field(default=0.9, ge=-1, le=1, description="cosine between them at the chosen layers")
     min_sessions: int = Field(default=8, ge=1, description="distinct sessions among the evidence")
     min_days: int = Field(default=3, ge=1, description="distinct days among the evidence")
 

@@ -7,11 +7,12 @@ import numpy.typing as npt
 from sqlalchemy import Connection
 
 from daemon.pipeline.context import Context
+from daemon.pipeline.placed import proved_placements
 from daemon.settings import PromotionSettings
 from store.evidence import episode_days
 from store.jobs import list_jobs
 from store.rechecks import last_recheck
-from store.vectors import VectorRow, in_state, last_verified, load_blob, vector_pairs
+from store.vectors import VectorRow, in_state, last_verified, load_blob, vector_pairs, verification
 from store.vectors import promote as enqueue
 
 
@@ -88,14 +89,17 @@ def _rechecked(conn: Connection, vector: VectorRow) -> list[Condition]:
 
 
 def _agreement(conn: Connection, vector: VectorRow, last: list[VectorRow]) -> float:
-    """The least cosine of `vector` to the other last versions at its layer; 1 when there is no other."""
-    own = _row(conn, vector, vector.layer or 0)
-    others = [_row(conn, other, vector.layer or 0) for other in last if other.id != vector.id]
-    return min((float(own @ other / (np.linalg.norm(own) * np.linalg.norm(other))) for other in others), default=1.0)
+    """The least cosine of `vector` to the other last versions at its layers; 1 when there is no other."""
+    layers = [at.layer for at in proved_placements(verification(conn, vector.id), vector)]
+    own = _rows(conn, vector, layers)
+    cosines = [(own * _rows(conn, other, layers)).sum(axis=1).min() for other in last if other.id != vector.id]
+    return float(min(cosines, default=1.0))
 
 
-def _row(conn: Connection, vector: VectorRow, layer: int) -> npt.NDArray[np.float64]:
+def _rows(conn: Connection, vector: VectorRow, layers: list[int]) -> npt.NDArray[np.float64]:
+    """(layers, dim), each of length 1."""
     assert vector.blob_sha256 is not None
     n_layers, dim, data = load_blob(conn, vector.blob_sha256)
-    row: npt.NDArray[np.float64] = np.frombuffer(data, dtype="<f4").reshape(n_layers, dim)[layer].astype(np.float64)
-    return row
+    rows = np.frombuffer(data, dtype="<f4").reshape(n_layers, dim)[layers].astype(np.float64)
+    unit: npt.NDArray[np.float64] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import orjson
 import pytest
 
@@ -97,6 +98,26 @@ def test_a_sound_version_is_promoted_and_a_stale_one_is_not(grown, dropped, stat
     settings = grown.context.settings.model_copy(update={"promotion": easily})
     assert promote(replace(grown.context, settings=settings)) == (state == "promoted")
     assert grown.versions() == {"listening@1": "verified", "listening@2": state}
+
+
+@pytest.mark.parametrize("layers", [(1,), (1, 0), (2, 0, 1)])
+def test_versions_agree_as_far_as_they_do_at_the_layer_where_they_do_least(life, layers):
+    life.process.placements = tuple(Placement(layer=layer, dose=0.1, coefficient=0.1) for layer in layers)
+    life.show(range(20), range(5), range(5))
+    life.look()
+    life.prove()
+    life.show(range(10, 30), range(5), range(5))
+    life.look()
+    life.prove()
+    means = [
+        np.mean([difference(life.pair(number)) for number in numbers], axis=0) for numbers in (range(20), range(10, 30))
+    ]
+    cosines = (means[0] * means[1]).sum(axis=1) / np.prod([np.linalg.norm(mean, axis=1) for mean in means], axis=0)
+    assert len(set(cosines.round(4))) == 3
+    with life.store.read() as conn:
+        asked = conditions(conn, vectors.by_name(conn, "listening@2"), PromotionSettings(versions=2))
+    (found,) = [condition.value for condition in asked if condition.name == "cosine between versions"]
+    assert found == pytest.approx(min(cosines[list(layers)]), abs=1e-6)
 
 
 def test_a_vector_of_several_layers_is_trained_where_it_was_proved(life):
