@@ -125,7 +125,9 @@ class Subject:
     def random_shifts(self, seed: int) -> dict[int, Tensor]:
         """Random directions as long as `shifts`, the same for the same seed."""
         generator = torch.Generator("cpu").manual_seed(seed)
-        drawn = {layer: torch.randn(shift.shape, generator=generator) for layer, shift in self.shifts.items()}
+        drawn = {
+            layer: torch.randn(shift.shape, generator=generator, device="cpu") for layer, shift in self.shifts.items()
+        }
         return {layer: drawn[layer] / drawn[layer].norm() * shift.norm() for layer, shift in self.shifts.items()}
 
 
