@@ -1,6 +1,6 @@
 """combine: all that is on together stays within the budget of one: measured when it changes, scaled if need be.
 
-    another set on, other doses, weights or bars
+    another set on, other doses, weights, template or bars
         ─▶ neutral KL of all of it ─▶ within the budget: every dose as it is
                                    └▶ over: doses balanced (daemon.proof.combine), none above its own
                                           └▶ a person set one of them: nothing is scaled, it is said
@@ -49,7 +49,7 @@ def combine(ctx: Context) -> bool:
         return False
     if not ctx.settings.serving.joint_budget:
         return newest is not None and _let_go(ctx, newest)
-    asked = asked_of(rows, ctx.settings.verification)
+    asked = asked_of(model, rows, ctx.settings.verification)
     if newest is not None and newest.asked == asked:
         return False
     with ctx.store.read() as conn:
@@ -81,8 +81,10 @@ def _measured(ctx: Context, model: ModelRow, rows: Sequence[ServedRow], asked: s
     ctx.say(f"{', '.join(names)}: measured together")
     request = request_of(ctx, model, rows, settings_of(ctx.settings.verification).model_copy(update=_ALONE))
     now = ctx.ask("joint", request, JointReport)
-    found = _searched(ctx, rows, request, now.reason) if now.reason else None
-    if not now.reason:
+    found = None
+    if now.reason:
+        found = _searched(ctx, rows, request, now.reason)
+    else:
         ctx.say(f"within the budget: neutral KL p95 {now.test.p95:.2f} nat, at most {request.settings.kl_p95_max:g}")
     if found is None:
         row = row_of(ctx, model, names, now.test, now.reason, now.model_dump_json())
@@ -114,10 +116,11 @@ def _searched(ctx: Context, rows: Sequence[ServedRow], request: CombineRequest, 
     return found
 
 
-def asked_of(rows: Sequence[ServedRow], bars: VerifySettings) -> str:
-    """What a measurement is of (JSON): who is on at which dose, and the budget. Equal ones have equal text."""
+def asked_of(model: ModelRow, rows: Sequence[ServedRow], bars: VerifySettings) -> str:
+    """What a measurement is of (JSON): who is on at which dose, template, budget. Equal ones have equal text."""
     told = {
         "doses": {row.name: row.dose for row in rows},
+        "template": model.template_digest,
         "kl_p95_max": bars.kl_p95_max,
         "kl_rmse_max": bars.kl_rmse_max,
     }

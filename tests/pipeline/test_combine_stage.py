@@ -153,6 +153,14 @@ def test_a_set_that_was_measured_before_is_not_measured_again(place):
     assert place.manifest() == {"eager@1": DOSE, "listening@1": DOSE}
 
 
+def test_another_template_is_measured_anew(place):
+    place.look()
+    with place.store.write() as conn:
+        conn.exec_driver_sql("UPDATE model SET template_digest = 'another'")
+    assert place.look() == ["joint"]
+    assert place.look() == []
+
+
 def test_the_dose_of_a_person_is_never_scaled_and_what_that_means_is_said(place):
     place.overloaded()
     place.look()
