@@ -63,9 +63,9 @@ def combine(ctx: Context) -> bool:
 
 
 def _let_go(ctx: Context, newest: CombinationRow) -> bool:
-    """Nothing is scaled any more; False when nothing was."""
+    """Nothing is scaled or called over the budget any more; False when nothing was."""
     scales = orjson.loads(newest.scales or "{}")
-    if all(scale == 1 for scale in scales.values()):
+    if newest.reason is None and all(scale == 1 for scale in scales.values()):
         return False
     free = orjson.dumps(dict.fromkeys(scales, 1.0)).decode()
     asked = orjson.dumps(orjson.loads(newest.asked or "{}") | {"joint_budget": False}, option=orjson.OPT_SORT_KEYS)

@@ -92,6 +92,10 @@ def place(two_served, monkeypatch):
         yield Served(two_served, store, monkeypatch)
 
 
+def over_budget(place):
+    return dict(place.rows("SELECT what, n FROM health"))["sets of vectors over their joint budget"]
+
+
 def test_within_the_budget_every_dose_stays_as_it_is_and_is_measured_once(place):
     assert place.look() == ["joint"]
     assert "within the budget" in place.said[-1]
@@ -172,8 +176,11 @@ def test_the_dose_of_a_person_is_never_scaled_and_what_that_means_is_said(place)
     assert place.manifest() == {"eager@1": DOSE, "listening@1": 0.6}
     assert "a person set the dose of listening" in place.said[-1]
     assert "`reflexd combine eager listening`" in place.said[-1]
-    health = dict(place.rows("SELECT what, n FROM health"))
-    assert health["sets of vectors over their joint budget"] == 1
+    assert over_budget(place) == 1
+    place.bars(joint_budget=False)  # whoever asks for no budget is not told that it is missed
+    assert place.look() == []
+    assert over_budget(place) == 0
+    assert place.manifest() == {"eager@1": DOSE, "listening@1": 0.6}
 
 
 def test_doses_that_a_person_chose_for_all_are_left_alone(place):
@@ -183,7 +190,7 @@ def test_doses_that_a_person_chose_for_all_are_left_alone(place):
     assert place.look() == ["joint"]
     assert place.manifest() == {"eager@1": 0.1, "listening@1": 0.1}
     assert place.kl() < budget
-    assert dict(place.rows("SELECT what, n FROM health"))["sets of vectors over their joint budget"] == 0
+    assert over_budget(place) == 0
 
 
 def test_where_no_doses_are_found_nothing_is_scaled_and_it_is_not_tried_each_minute(place):
