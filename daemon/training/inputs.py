@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import torch
 
 import daemon.steering
 import daemon.training
@@ -14,7 +15,7 @@ from daemon import __version__
 from daemon.protocol import NeutralText, TrainRequest
 from graph.schema import pairs_digest
 
-_LIBRARIES = ("numpy", "safetensors", "tokenizers", "torch", "transformers")
+_LIBRARIES = ("numpy", "safetensors", "tokenizers", "transformers")
 
 
 def described(request: TrainRequest) -> dict[str, Any]:
@@ -31,7 +32,8 @@ def described(request: TrainRequest) -> dict[str, Any]:
         "earlier": {each.name: [pairs_digest(each.train), pairs_digest(each.test)] for each in request.earlier},
         "settings": request.settings.model_dump(mode="json"),
         "code": {"version": __version__, "sha256": _code_digest()},
-        "libraries": {name: version(name) for name in _LIBRARIES},
+        "libraries": {name: version(name) for name in _LIBRARIES}
+        | {"torch": str(torch.__version__)},  # names its build
         "python": platform.python_version(),
         "machine": platform.machine(),
     }
